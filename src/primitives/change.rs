@@ -1,0 +1,293 @@
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
+
+use super::{Error, Key, Record, Select};
+
+/// What has to hold for a commit to happen at all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// No record is stored there.
+    Absent(Key),
+    /// A record is stored there.
+    Exists(Key),
+    /// A record is stored there, and its revision is one of these.
+    Revision(Key, Vec<u64>),
+    /// The record has this field.
+    Field(Key, String),
+    /// The selection has a member.
+    Any(Select),
+    /// The index has exactly these members.
+    Members(String, Vec<Key>),
+}
+
+/// What becomes of one record.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Edit {
+    /// Fields to set.
+    pub set: Vec<Field>,
+    /// Fields to remove.
+    pub unset: Vec<String>,
+    /// Indexes to join.
+    pub join: Vec<String>,
+    /// Indexes to leave. When the last member leaves, the record named like the index goes as well.
+    pub leave: Vec<String>,
+}
+
+/// A field's name and its bytes. Only the name is serialized: a backend that sends a commit somewhere sends the
+/// bytes beside it, in the order of [`Commit::values`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Field(pub String, #[serde(skip)] pub Vec<u8>);
+
+impl Edit {
+    /// Sets a field.
+    #[must_use]
+    pub fn set(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.set.push(Field(name.into(), value.into()));
+        self
+    }
+
+    /// Removes a field.
+    #[must_use]
+    pub fn unset(mut self, name: impl Into<String>) -> Self {
+        self.unset.push(name.into());
+        self
+    }
+
+    /// Joins an index.
+    #[must_use]
+    pub fn join(mut self, index: impl Into<String>) -> Self {
+        self.join.push(index.into());
+        self
+    }
+
+    /// Leaves an index.
+    #[must_use]
+    pub fn leave(mut self, index: impl Into<String>) -> Self {
+        self.leave.push(index.into());
+        self
+    }
+}
+
+/// One step of a commit. Each record it changes makes one event with a revision of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    /// Edits a record.
+    Put {
+        /// Which one.
+        key: Key,
+        /// The id it gets if it is created.
+        #[serde(serialize_with = "hyphenated")]
+        id: Uuid,
+        /// Whether it is created when it is not there; otherwise nothing happens then.
+        create: bool,
+        /// Whether it is an event also when nothing changes.
+        signal: bool,
+        /// Whether it is a reader of the log, whose cursor starts where it is created.
+        cursor: bool,
+        /// The change.
+        edit: Edit,
+    },
+    /// Edits every record of a selection.
+    PutEach {
+        /// Which ones.
+        select: Select,
+        /// The change.
+        edit: Edit,
+    },
+    /// Deletes a record, if it is there, out of all indexes.
+    Delete {
+        /// Which one.
+        key: Key,
+    },
+    /// Deletes every record of a selection.
+    DeleteEach {
+        /// Which ones.
+        select: Select,
+    },
+}
+
+impl Op {
+    /// Creates or edits a record.
+    #[must_use]
+    pub fn put(key: Key, edit: Edit) -> Self {
+        Self::Put { key, id: Uuid::new_v4(), create: true, signal: false, cursor: false, edit }
+    }
+
+    /// Edits a record that is there.
+    #[must_use]
+    pub fn edit(key: Key, edit: Edit) -> Self {
+        Self::Put { key, id: Uuid::nil(), create: false, signal: false, cursor: false, edit }
+    }
+}
+
+fn hyphenated<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+/// A list of operations that happen all together, or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Commit {
+    /// The time of the commit, in milliseconds since 1970.
+    pub now: i64,
+    /// What has to hold before the first operation.
+    pub checks: Vec<Check>,
+    /// What is done, in order.
+    pub ops: Vec<Op>,
+    /// Whether [`Applied::record`] is wanted.
+    pub whole: bool,
+}
+
+impl Commit {
+    /// The bytes of all fields that it sets, in the order of its operations.
+    pub fn values(&self) -> impl Iterator<Item = &[u8]> {
+        let edits = self.ops.iter().filter_map(|op| match op {
+            Op::Put { edit, .. } | Op::PutEach { edit, .. } => Some(edit),
+            Op::Delete { .. } | Op::DeleteEach { .. } => None,
+        });
+        edits.flat_map(|edit| edit.set.iter().map(|field| field.1.as_slice()))
+    }
+}
+
+/// What a change did to a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// It was not there before.
+    Create,
+    /// It was there and is still.
+    Update,
+    /// It is no longer there.
+    Delete,
+}
+
+impl Action {
+    /// The word in events and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// The action of that word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Create, Self::Update, Self::Delete].into_iter().find(|action| action.as_str() == word)
+    }
+}
+
+/// What an operation did to one record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Which record.
+    pub key: Key,
+    /// Its id.
+    pub id: Uuid,
+    /// The revision of its last change; of a deletion, the deletion's own.
+    pub revision: u64,
+    /// When it was created, in milliseconds since 1970.
+    pub created_at: i64,
+    /// When it last changed, in milliseconds since 1970.
+    pub updated_at: i64,
+    /// What happened; `None` when nothing changed, and so no event was made.
+    pub action: Option<Action>,
+    /// The record as it now is (as it was, when it was deleted), when [`Commit::whole`] asked for it.
+    pub record: Option<Record>,
+}
+
+impl Applied {
+    /// The original's word: an unchanged record was updated too.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        self.action.unwrap_or(Action::Update).as_str()
+    }
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Committed {
+    /// The store's newest revision afterwards.
+    pub revision: u64,
+    /// Per operation, the records it touched, in order.
+    pub results: Vec<Vec<Applied>>,
+}
+
+impl Committed {
+    /// What operation `op` did to the record it names, if that is there.
+    #[must_use]
+    pub fn one(&self, op: usize) -> Option<&Applied> {
+        self.results.get(op)?.first()
+    }
+
+    /// The whole record that operation `op` left.
+    #[must_use]
+    pub fn record(&self, op: usize) -> Option<&Record> {
+        self.one(op)?.record.as_ref()
+    }
+}
+
+/// A commit to be, and what to tell the client for each of its checks that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What is to be committed.
+    pub commit: Commit,
+    refusals: Vec<Error>,
+}
+
+impl Plan {
+    /// A plan of these operations, committed now.
+    #[must_use]
+    pub fn new(ops: Vec<Op>) -> Self {
+        let commit = Commit { now: super::millis(), checks: Vec::new(), ops, whole: false };
+        Self { commit, refusals: Vec::new() }
+    }
+
+    /// Asks for whole records in the results.
+    #[must_use]
+    pub fn whole(mut self) -> Self {
+        self.commit.whole = true;
+        self
+    }
+
+    /// Adds something that has to hold, and what to say otherwise. Checks are made in order.
+    #[must_use]
+    pub fn require(mut self, check: Check, otherwise: Error) -> Self {
+        self.commit.checks.push(check);
+        self.refusals.push(otherwise);
+        self
+    }
+
+    /// Makes it conditional on the record as RFC 9110, section 13, has it.
+    #[must_use]
+    pub fn when(self, key: &Key, when: &When) -> Self {
+        let refused = Error::Precondition(None);
+        let plan = match &when.if_match {
+            None => self,
+            Some(revisions) if revisions.is_empty() => self.require(Check::Exists(key.clone()), refused.clone()),
+            Some(revisions) => self.require(Check::Revision(key.clone(), revisions.clone()), refused.clone()),
+        };
+        if when.if_absent { plan.require(Check::Absent(key.clone()), refused) } else { plan }
+    }
+
+    /// What to tell the client when check number `check` did not hold; `revision` is that of the record it
+    /// is about, if there is one.
+    #[must_use]
+    pub fn refusal(&self, check: usize, revision: Option<u64>) -> Error {
+        match self.refusals.get(check) {
+            Some(Error::Precondition(_)) | None => Error::Precondition(revision),
+            Some(other) => other.clone(),
+        }
+    }
+}
+
+/// The conditions of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct When {
+    /// `If-Match`: the record must be at one of these revisions; an empty list is `*`, any at all.
+    pub if_match: Option<Vec<u64>>,
+    /// `If-None-Match: *`: the record must not be there.
+    pub if_absent: bool,
+}

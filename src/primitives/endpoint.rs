@@ -1,0 +1,84 @@
+use std::fmt;
+
+use url::Url;
+
+use super::Error;
+
+/// Where a watch's events are sent. It may hold a password, so it is written to logs without its user info.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    text: String,
+    url: Url,
+}
+
+impl Endpoint {
+    /// The longest endpoint, in bytes.
+    pub const MAX_BYTES: usize = 2048;
+
+    /// Reads an endpoint whose scheme is one of `schemes`, those there are agents for.
+    pub fn parse(text: &str, schemes: &[&str]) -> Result<Self, Error> {
+        if text.len() > Self::MAX_BYTES || text.chars().any(char::is_control) {
+            let words = format!("An endpoint has at most {} bytes and no control characters", Self::MAX_BYTES);
+            return Err(Error::invalid(words));
+        }
+        let known = || format!("An endpoint is a URL that starts with {}", among(schemes));
+        let url = Url::parse(text).map_err(|error| Error::invalid(format!("{} ({error})", known())))?;
+        if !schemes.contains(&url.scheme()) {
+            return Err(Error::invalid(known()));
+        }
+        Ok(Self { text: text.to_owned(), url })
+    }
+
+    /// The endpoint as it was given, secrets and all.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The parsed URL.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+}
+
+fn among(schemes: &[&str]) -> String {
+    let shown: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
+    shown.join(", ")
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.url.host_str().unwrap_or_default();
+        write!(f, "{}://{host}", self.url.scheme())?;
+        if let Some(port) = self.url.port() {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(self.url.path())
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_info_and_query_are_never_displayed() {
+        let endpoint = Endpoint::parse("http://bob:hunter2@h:81/p?token=s3cret", &["http"]).unwrap();
+        assert_eq!(endpoint.to_string(), "http://h:81/p");
+        assert_eq!(format!("{endpoint:?}"), "Endpoint(http://h:81/p)");
+    }
+
+    #[test]
+    fn an_unknown_scheme_names_the_known_ones() {
+        let error = Endpoint::parse("ftp://x", &["http", "dummy"]).unwrap_err();
+        assert_eq!(error.to_string(), "An endpoint is a URL that starts with http://, dummy://");
+        assert!(Endpoint::parse("zzz", &["http"]).is_err());
+    }
+}

@@ -1,0 +1,68 @@
+use thiserror::Error as ThisError;
+
+/// Why a request cannot be done, in words for the person who sent it.
+///
+/// The words the original spoke to people (`Missing Parameters`, `Record already exists`, …) are kept to
+/// the letter; clients match on them. The HTTP status of each is decided in one table, `http::error`.
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
+pub enum Error {
+    /// The body or the path cannot be read at all.
+    #[error("{0}")]
+    Malformed(String),
+    /// The body's keys are not exactly the expected ones.
+    #[error("Missing Parameters")]
+    MissingParameters {
+        /// The keys the body must have, all of them and no others.
+        expected: &'static [&'static str],
+    },
+    /// A value is of the wrong type or outside what is allowed.
+    #[error("{0}")]
+    Invalid(String),
+    /// Nothing is stored there.
+    #[error("Resource not found")]
+    NotFound,
+    /// What is already stored forbids it.
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// `If-Match` or `If-None-Match` did not hold; the record's revision, if there is a record.
+    #[error("Precondition failed: {}", precondition(*.0))]
+    Precondition(Option<u64>),
+    /// The data is longer than this many bytes.
+    #[error("Data too large")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The record kept changing between reading and writing it.
+    #[error("The record kept changing while it was written; send the request again")]
+    Contended,
+}
+
+fn precondition(revision: Option<u64>) -> String {
+    match revision {
+        Some(revision) => format!("the record is at revision {revision}"),
+        None => "there is no such record".to_owned(),
+    }
+}
+
+impl Error {
+    /// A value that is not allowed, with words that say what is.
+    pub fn invalid(words: impl Into<String>) -> Self {
+        Self::Invalid(words.into())
+    }
+
+    /// What the reader can do about it, where the words alone do not say.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::MissingParameters { expected } => {
+                Some(format!("the body must be a JSON object with exactly these keys: {}", expected.join(", ")))
+            }
+            Self::TooLarge { limit } => {
+                Some(format!("at most {limit} bytes are taken; the server's operator can raise the limit"))
+            }
+            Self::Precondition(_) => Some("read the record again and decide anew".to_owned()),
+            _ => None,
+        }
+    }
+}

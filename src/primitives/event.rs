@@ -1,0 +1,69 @@
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use super::{Action, Collection, Frame, Record, View, decode_segment, rfc3339};
+
+/// What one record's change looked like. The log is made of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its place in the log: 1, 2, 3, … without a hole.
+    pub revision: u64,
+    /// When it was committed, in milliseconds since 1970.
+    pub time: i64,
+    /// What happened.
+    pub action: Action,
+    /// The record as it was afterwards; when it was deleted, as it was before.
+    pub record: Record,
+}
+
+impl Event {
+    /// The channel the original published it on: `//noah/hosts/web1`. It has no host for a service, says
+    /// `watchers` for watches, and drops the first slash of an ephemeral's path and of a link's name.
+    #[must_use]
+    pub fn channel(&self) -> String {
+        format!("//noah{}", self.path())
+    }
+
+    /// The path of the channel: `/hosts/web1`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let key = &self.record.key;
+        let rest = key.rest();
+        match key.collection() {
+            Collection::Services => format!("/services/{}", rest.split('/').next().unwrap_or_default()),
+            Collection::Watches => format!("/watchers/{}", super::encode_segment(&super::watch::name(&self.record))),
+            Collection::Links => {
+                let name = decode_segment(rest);
+                format!("/links/{}", super::encode_segment(name.strip_prefix('/').unwrap_or(&name)))
+            }
+            collection => format!("/{}/{rest}", collection.as_str()),
+        }
+    }
+
+    /// The segments that patterns are matched against, below `//noah`: those of the channel, and the host
+    /// too for a service, so that one host's service can be watched.
+    pub fn segments(&self) -> Vec<String> {
+        let path = match self.record.key.collection() {
+            Collection::Services => format!("/{}", self.record.key),
+            _ => self.path(),
+        };
+        path[1..].split('/').map(|segment| decode_segment(segment).into_owned()).collect()
+    }
+}
+
+/// An event as it is delivered: the record's JSON and `action`, `pubcategory`, `path` and `revision`.
+#[derive(Debug, Clone, Copy)]
+pub struct EventJson<'a>(pub &'a Event);
+
+impl Serialize for EventJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let event = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        View(&event.record, Frame::Event).entries(&mut map)?;
+        map.serialize_entry("action", event.action.as_str())?;
+        map.serialize_entry("pubcategory", &event.channel())?;
+        map.serialize_entry("path", &event.path())?;
+        map.serialize_entry("revision", &event.revision)?;
+        map.serialize_entry("time", &rfc3339(event.time))?;
+        map.end()
+    }
+}

@@ -1,0 +1,171 @@
+use std::{borrow::Cow, fmt};
+
+use serde::{Serialize, Serializer};
+
+use super::{EphemeralPath, Name};
+
+/// The kinds of records, each in a collection of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Collection {
+    /// `hosts/NAME`
+    Hosts,
+    /// `services/NAME/HOST`
+    Services,
+    /// `applications/NAME`
+    Applications,
+    /// `configurations/NAME`
+    Configurations,
+    /// `ephemerals/PATH`
+    Ephemerals,
+    /// `tags/NAME`
+    Tags,
+    /// `links/NAME`
+    Links,
+    /// `watches/PATTERN|ENDPOINT`
+    Watches,
+}
+
+impl Collection {
+    /// All of them, in the order the index page shows them.
+    pub const ALL: [Self; 8] = [
+        Self::Hosts,
+        Self::Services,
+        Self::Applications,
+        Self::Configurations,
+        Self::Ephemerals,
+        Self::Tags,
+        Self::Links,
+        Self::Watches,
+    ];
+
+    /// The word in keys and URLs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hosts => "hosts",
+            Self::Services => "services",
+            Self::Applications => "applications",
+            Self::Configurations => "configurations",
+            Self::Ephemerals => "ephemerals",
+            Self::Tags => "tags",
+            Self::Links => "links",
+            Self::Watches => "watches",
+        }
+    }
+
+    /// The collection of that word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|collection| collection.as_str() == word)
+    }
+}
+
+/// Under what a record is stored: its collection, a slash, and its name with `%` and `/` escaped
+/// (an ephemeral's path is taken as it is). Keys sort the way lists are shown.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(String);
+
+impl Key {
+    /// The key of a record with one name.
+    #[must_use]
+    pub fn named(collection: Collection, name: &Name) -> Self {
+        Self(format!("{}/{}", collection.as_str(), encode_segment(name.as_str())))
+    }
+
+    /// The key of a service on a host.
+    #[must_use]
+    pub fn service(service: &Name, host: &Name) -> Self {
+        Self(format!("{}{}", Self::service_prefix(service), encode_segment(host.as_str())))
+    }
+
+    /// What the keys of a service on all its hosts begin with.
+    #[must_use]
+    pub fn service_prefix(service: &Name) -> String {
+        format!("services/{}/", encode_segment(service.as_str()))
+    }
+
+    /// The key of an ephemeral.
+    #[must_use]
+    pub fn ephemeral(path: &EphemeralPath) -> Self {
+        Self(format!("ephemerals{}", path.as_str()))
+    }
+
+    /// The key of a watch; it begins with the pattern, so that watches sort by it.
+    #[must_use]
+    pub fn watch(pattern: &str, endpoint: &str) -> Self {
+        Self(format!("watches/{}|{}", encode_segment(pattern), encode_segment(endpoint)))
+    }
+
+    /// A key as a store kept it; `None` when its collection is not known here.
+    #[must_use]
+    pub fn stored(text: &str) -> Option<Self> {
+        let (collection, _) = text.split_once('/')?;
+        Collection::parse(collection).map(|_| Self(text.to_owned()))
+    }
+
+    /// The whole key.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Which collection it is in.
+    #[must_use]
+    pub fn collection(&self) -> Collection {
+        Collection::parse(self.parts().0).expect("every constructor begins with a collection")
+    }
+
+    /// Everything after the collection and its slash, as stored.
+    #[must_use]
+    pub fn rest(&self) -> &str {
+        self.parts().1
+    }
+
+    /// The last segment, unescaped: the name of anything that has one, the host of a service.
+    #[must_use]
+    pub fn name(&self) -> Cow<'_, str> {
+        decode_segment(self.0.rsplit('/').next().unwrap_or_default())
+    }
+
+    /// The first segment after the collection, unescaped: the name of a service.
+    #[must_use]
+    pub fn first(&self) -> Cow<'_, str> {
+        decode_segment(self.rest().split('/').next().unwrap_or_default())
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        self.0.split_once('/').expect("every constructor puts a slash after the collection")
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// A name as one segment of a key: `%` and `/` are escaped, nothing else is.
+#[must_use]
+pub fn encode_segment(name: &str) -> Cow<'_, str> {
+    if name.contains(['%', '/']) {
+        Cow::Owned(name.replace('%', "%25").replace('/', "%2F"))
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// The name that [`encode_segment`] made the segment of.
+#[must_use]
+pub fn decode_segment(segment: &str) -> Cow<'_, str> {
+    if segment.contains('%') {
+        Cow::Owned(segment.replace("%2F", "/").replace("%25", "%"))
+    } else {
+        Cow::Borrowed(segment)
+    }
+}

@@ -1,0 +1,39 @@
+//! What Noah knows about: one file per noun, and the few shared words they are told in.
+//!
+//! Everything here is plain data and rules. A noun's file parses what a client sent, says which
+//! [`Plan`] a PUT or DELETE becomes, which [`Query`] a GET asks, and how a [`Record`] reads as the
+//! original's JSON. Nothing here does I/O, so nothing here knows HTTP, a database or a runtime.
+
+pub mod application;
+mod change;
+pub mod configuration;
+mod endpoint;
+pub mod ephemeral;
+mod error;
+mod event;
+pub mod host;
+mod json;
+mod key;
+pub mod link;
+mod name;
+mod params;
+mod pattern;
+mod query;
+mod record;
+pub mod service;
+mod status;
+pub mod tag;
+pub mod watch;
+
+pub use change::{Action, Applied, Check, Commit, Committed, Edit, Op, Plan, When};
+pub use endpoint::Endpoint;
+pub use error::Error;
+pub use event::{Event, EventJson};
+pub use json::{Frame, View, millis, rfc3339};
+pub use key::{Collection, Key, decode_segment, encode_segment};
+pub use name::{EphemeralPath, Name};
+pub use params::Params;
+pub use pattern::{Pattern, Segment};
+pub use query::{Answer, List, Query, Reading, Select};
+pub use record::Record;
+pub use status::Status;

@@ -1,0 +1,181 @@
+//! Watches: a pattern, and the endpoint its events are delivered to.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::{Serialize, ser::SerializeMap};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    Check, Committed, Edit, Endpoint, Error, Frame, Key, List, Name, Op, Params, Pattern, Plan, Query, Record, Segment,
+    Select, View, When, service,
+};
+
+const PATTERN: &str = "pattern";
+const ENDPOINT: &str = "endpoint";
+
+/// A watch to be registered.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    /// Which events it is about.
+    pub pattern: Pattern,
+    /// Where they are delivered to.
+    pub endpoint: Endpoint,
+}
+
+/// The index of the watches with the same endpoint; their patterns may not cover each other.
+fn siblings(endpoint: &Endpoint) -> String {
+    format!("watches-of/{}", endpoint.as_str())
+}
+
+/// Reads the body of `PUT /watches`.
+pub fn parse(body: &[u8], schemes: &[&str]) -> Result<Watch, Error> {
+    let params = Params::parse(body, &[PATTERN, ENDPOINT])?;
+    let (pattern, endpoint) = (params.text(PATTERN)?, params.text(ENDPOINT)?);
+    Ok(Watch { pattern: Pattern::parse(pattern)?, endpoint: Endpoint::parse(endpoint, schemes)? })
+}
+
+/// Reads the body of `PUT …/watch` for the pattern of an object.
+pub fn parse_for(pattern: &str, body: &[u8], schemes: &[&str]) -> Result<Watch, Error> {
+    let params = Params::parse(body, &[ENDPOINT])?;
+    let endpoint = match params.value(ENDPOINT) {
+        Value::Null => return Err(Error::invalid("Need an endpoint")),
+        Value::String(text) if text.is_empty() => return Err(Error::invalid("Need an endpoint")),
+        _ => params.text(ENDPOINT)?,
+    };
+    let pattern = Pattern::parse(pattern)?;
+    if pattern.segments().iter().any(|segment| !matches!(segment, Segment::Is(_))) {
+        return Err(Error::invalid("A name that is * or ** cannot be watched by itself; watch what is above it"));
+    }
+    Ok(Watch { pattern, endpoint: Endpoint::parse(endpoint, schemes)? })
+}
+
+/// The pattern of one record.
+#[must_use]
+pub fn pattern_of(key: &Key) -> String {
+    format!("//noah/{key}")
+}
+
+/// The pattern of a service on all its hosts, and what has to be there for a watch on it.
+#[must_use]
+pub fn service_everywhere(name: &Name) -> (String, Check) {
+    let prefix = Key::service_prefix(name);
+    (format!("//noah/{}", prefix.trim_end_matches('/')), Check::Any(service::everywhere(name)))
+}
+
+/// What is read before a watch is registered: the watches of the same endpoint.
+#[must_use]
+pub fn before_put(watch: &Watch) -> [Query; 1] {
+    [Query::List(List::of(Select::all(siblings(&watch.endpoint))))]
+}
+
+/// Registers a watch, given the watches of the same endpoint. The plan holds only while they are all there
+/// are: when [`Error::Contended`] comes of it, they have to be read again.
+pub fn put(watch: &Watch, siblings_now: &[Record], object: Option<Check>, when: &When) -> Result<Plan, Error> {
+    let key = Key::watch(watch.pattern.as_str(), watch.endpoint.as_str());
+    let exists = siblings_now.iter().any(|sibling| sibling.key == key);
+    // With `If-None-Match: *` an existing watch is a failed precondition, which the commit finds.
+    if !(exists && when.if_absent) {
+        refuse_overlap(watch, &key, siblings_now)?;
+    }
+    let index = siblings(&watch.endpoint);
+    let edit =
+        Edit::default().set(PATTERN, watch.pattern.as_str()).set(ENDPOINT, watch.endpoint.as_str()).join(index.clone());
+    let op = Op::Put { key: key.clone(), id: Uuid::new_v4(), create: true, signal: false, cursor: true, edit };
+    let mut plan = Plan::new(vec![op]).when(&key, when).whole();
+    if let Some(check) = object {
+        plan = plan.require(check, Error::NotFound);
+    }
+    let keys = siblings_now.iter().map(|sibling| sibling.key.clone()).collect();
+    Ok(plan.require(Check::Members(index, keys), Error::Contended))
+}
+
+fn refuse_overlap(watch: &Watch, key: &Key, siblings: &[Record]) -> Result<(), Error> {
+    if siblings.iter().any(|sibling| sibling.key == *key) {
+        return Err(Error::Conflict("Record already exists"));
+    }
+    let patterns: Vec<Pattern> =
+        siblings.iter().filter_map(|sibling| Pattern::parse(sibling.text(PATTERN)).ok()).collect();
+    if patterns.iter().any(|pattern| pattern.covers(&watch.pattern)) {
+        return Err(Error::Conflict("Pattern is already provided"));
+    }
+    if patterns.iter().any(|pattern| watch.pattern.covers(pattern)) {
+        return Err(Error::Conflict("Pattern would overwrite existing"));
+    }
+    Ok(())
+}
+
+/// `DELETE /watches` with `{"pattern": …, "endpoint": …}`.
+pub fn delete(body: &[u8], when: &When) -> Result<Plan, Error> {
+    let params = Params::parse(body, &[PATTERN, ENDPOINT])?;
+    let (Value::String(pattern), Value::String(endpoint)) = (params.value(PATTERN), params.value(ENDPOINT)) else {
+        return Err(Error::NotFound);
+    };
+    let key = Key::watch(pattern, endpoint);
+    Ok(Plan::new(vec![Op::Delete { key: key.clone() }])
+        .when(&key, when)
+        .require(Check::Exists(key), Error::NotFound)
+        .whole())
+}
+
+/// The answer to [`put`] and [`delete`]. A deleted watch has no times, as it was.
+#[derive(Debug, Serialize)]
+pub struct ChangeAnswer<'a> {
+    action: &'static str,
+    result: &'static str,
+    id: Uuid,
+    pattern: &'a str,
+    name: String,
+    endpoint: &'a str,
+    created_at: Option<String>,
+    updated_at: Option<String>,
+}
+
+/// What [`put`] and [`delete`] are answered with.
+#[must_use]
+pub fn change_answer(done: &Committed) -> Option<ChangeAnswer<'_>> {
+    let (applied, record) = (done.one(0)?, done.record(0)?);
+    let time = |millis| (applied.action != Some(super::Action::Delete)).then(|| super::rfc3339(millis));
+    Some(ChangeAnswer {
+        action: applied.word(),
+        result: "success",
+        id: applied.id,
+        pattern: record.text(PATTERN),
+        name: name(record),
+        endpoint: record.text(ENDPOINT),
+        created_at: time(record.created_at),
+        updated_at: time(record.updated_at),
+    })
+}
+
+/// A watch's name: base64 of `pattern|endpoint`.
+#[must_use]
+pub fn name(record: &Record) -> String {
+    BASE64_STANDARD.encode(format!("{}|{}", record.text(PATTERN), record.text(ENDPOINT)))
+}
+
+/// The keys a name may stand for: one for each `|` in it.
+#[must_use]
+pub fn keys_of(name: &str) -> Vec<Key> {
+    let Some(decoded) = BASE64_STANDARD.decode(name).ok().and_then(|bytes| String::from_utf8(bytes).ok()) else {
+        return Vec::new();
+    };
+    decoded.match_indices('|').map(|(at, _)| Key::watch(&decoded[..at], &decoded[at + 1..])).collect()
+}
+
+/// The pattern and the endpoint of a stored watch, if this version still understands both.
+#[must_use]
+pub fn stored(record: &Record, schemes: &[&str]) -> Option<Watch> {
+    let pattern = Pattern::parse(record.text(PATTERN)).ok()?;
+    Some(Watch { pattern, endpoint: Endpoint::parse(record.text(ENDPOINT), schemes).ok()? })
+}
+
+/// `GET /watches`: an array.
+#[must_use]
+pub fn list(records: &[Record]) -> Vec<View<'_>> {
+    records.iter().map(|record| View(record, Frame::Whole)).collect()
+}
+
+pub(super) fn entries<M: SerializeMap>(record: &Record, map: &mut M) -> Result<(), M::Error> {
+    map.serialize_entry("pattern", record.text(PATTERN))?;
+    map.serialize_entry("endpoint", record.text(ENDPOINT))
+}
