@@ -1,0 +1,166 @@
+//! Where records and the log of their changes are kept.
+//!
+//! The cut is by intent: commit a list of operations together with their events or not at all, read records,
+//! read the log from a revision, be woken by new events, remember how far a watch has come. A backend knows
+//! records, fields, indexes and revisions; what a host or a tag is, it does not know. To add one: implement
+//! [`Store`], give it a case in [`open`], and run the contract suite of `tests/` on it.
+
+mod codec;
+pub mod redis;
+pub mod sqlite;
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use async_trait::async_trait;
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::primitives::{Commit, Committed, Event, Key, Query, Reading};
+
+/// Why a store did not do something.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// A check of the commit did not hold, and so nothing was done.
+    #[error("check {check} of the commit does not hold")]
+    Refused {
+        /// Which one, counted from 0.
+        check: usize,
+        /// The revision of the record it is about, if there is one.
+        revision: Option<u64>,
+        /// The store's newest revision.
+        head: u64,
+    },
+    /// The store cannot be reached, or is not able to work now. It may be again soon.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// The store was written by a newer Noah.
+    #[error(
+        "the store has schema {found}, written by a newer noah; this one knows schemas up to {known}: upgrade noah"
+    )]
+    TooNew {
+        /// The schema's number in the store.
+        found: u64,
+        /// The newest number that this version knows.
+        known: u64,
+    },
+    /// The address of the store is not one that Noah understands, or its settings contradict it.
+    #[error("{0}")]
+    Misconfigured(String),
+    /// Something is in the store that Noah did not put there, or not like this.
+    #[error("the store holds something unexpected: {0}")]
+    Corrupt(String),
+}
+
+/// What a commit survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// It is on disk before it is answered.
+    Always,
+    /// It is on disk a second later; a power cut may take the last second, a crash of the process nothing.
+    Everysec,
+    /// The operating system writes it when it likes.
+    None,
+}
+
+impl FromStr for Durability {
+    type Err = StoreError;
+
+    fn from_str(word: &str) -> Result<Self, StoreError> {
+        match word {
+            "always" => Ok(Self::Always),
+            "everysec" => Ok(Self::Everysec),
+            "none" => Ok(Self::None),
+            _ => Err(StoreError::Misconfigured(format!("durability is always, everysec or none, not {word:?}"))),
+        }
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Always => "always",
+            Self::Everysec => "everysec",
+            Self::None => "none",
+        })
+    }
+}
+
+/// Which store, and how it is used.
+#[derive(Clone)]
+pub struct Options {
+    /// `sqlite:FILE`, `redis://…` or `rediss://…`. May hold a password.
+    pub url: String,
+    /// What keeps several Noahs on one Redis apart.
+    pub namespace: String,
+    /// What a commit survives.
+    pub durability: Durability,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Options({}, {}, {})",
+            self.url.split(':').next().unwrap_or_default(),
+            self.namespace,
+            self.durability
+        )
+    }
+}
+
+/// A place that keeps records and their log.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Commits all operations with their events, or none of it. When this returns, the commit is as durable as
+    /// [`Durability`] says, and later reads through any handle see it.
+    ///
+    /// Each record that changed makes one event; revisions follow each other without a hole. After
+    /// [`StoreError::Refused`] nothing happened; after any other error it may have happened or not, but never
+    /// in part.
+    async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError>;
+
+    /// Answers all queries from one and the same revision.
+    async fn read(&self, queries: &[Query]) -> Result<Reading, StoreError>;
+
+    /// The events after revision `after`, in order, at most `limit` of them.
+    async fn log(&self, after: u64, limit: usize) -> Result<Vec<Event>, StoreError>;
+
+    /// The newest revision this handle has heard of, and a way to be woken by the next. It may lag behind
+    /// another process's commit for a moment; it never runs ahead of what [`Store::log`] gives.
+    fn head(&self) -> watch::Receiver<u64>;
+
+    /// Remembers how far readers of the log have come. No event; records that are gone are passed over, and a
+    /// cursor never moves backwards.
+    async fn move_cursors(&self, cursors: &[(Key, u64)]) -> Result<(), StoreError>;
+
+    /// Whether the store can work now.
+    async fn ready(&self) -> Result<(), StoreError>;
+
+    /// What it is, for people: its kind and its version.
+    async fn version(&self) -> Version;
+
+    /// Stops its background work and makes what was committed durable.
+    async fn close(&self);
+}
+
+/// A store's kind and version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// `redis` or `sqlite`.
+    pub kind: &'static str,
+    /// Its version; empty while it cannot be asked.
+    pub number: String,
+}
+
+/// Opens the store of `options.url` and brings its schema up to date.
+///
+/// A Redis that is away is no error: the store answers [`StoreError::Unavailable`] until it is back.
+pub async fn open(options: &Options) -> Result<Arc<dyn Store>, StoreError> {
+    match options.url.split_once(':') {
+        Some(("sqlite", path)) => Ok(Arc::new(sqlite::SqliteStore::open(path, options.durability).await?)),
+        Some(("redis" | "rediss", _)) => Ok(Arc::new(redis::RedisStore::open(options).await?)),
+        _ => Err(StoreError::Misconfigured(
+            "the store is sqlite:FILE, redis://HOST:PORT/DB or rediss://HOST:PORT/DB".to_owned(),
+        )),
+    }
+}

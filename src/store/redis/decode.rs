@@ -1,0 +1,176 @@
+//! From what the scripts return to records, results and events.
+
+use redis::Value;
+use serde_bytes::ByteBuf;
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::{
+    primitives::{Action, Answer, Applied, Committed, Event, Key, Query, Reading, Record},
+    store::codec,
+};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+fn unexpected(what: &str) -> StoreError {
+    StoreError::Corrupt(format!("an unexpected answer of Redis, {what}"))
+}
+
+fn array(value: Value) -> Result<Vec<Value>> {
+    match value {
+        Value::Array(values) => Ok(values),
+        Value::Nil => Ok(Vec::new()),
+        _ => Err(unexpected("no array")),
+    }
+}
+
+fn bytes(value: Option<Value>) -> Result<Vec<u8>> {
+    match value {
+        Some(Value::BulkString(bytes)) => Ok(bytes),
+        _ => Err(unexpected("no string")),
+    }
+}
+
+fn text(value: Option<Value>) -> Result<String> {
+    String::from_utf8(bytes(value)?).map_err(|_| unexpected("no UTF-8"))
+}
+
+fn number<N: std::str::FromStr>(value: Option<Value>) -> Result<N> {
+    match value {
+        Some(Value::Int(number)) => number.to_string().parse().map_err(|_| unexpected("no number")),
+        other => text(other)?.parse().map_err(|_| unexpected("no number")),
+    }
+}
+
+fn key(value: Option<Value>) -> Result<Key> {
+    codec::key(&text(value)?)
+}
+
+fn uuid(value: Option<Value>) -> Result<Uuid> {
+    Uuid::parse_str(&text(value)?).map_err(|_| unexpected("no id"))
+}
+
+/// The answer of `commit.lua`.
+pub(super) fn committed(answer: Value) -> Result<Committed> {
+    let mut answer = array(answer)?.into_iter();
+    let head = number(answer.next())?;
+    match answer.next() {
+        Some(Value::Array(ops)) => {
+            let op = |op| array(op)?.into_iter().map(applied).collect();
+            Ok(Committed { revision: head, results: ops.into_iter().map(op).collect::<Result<_>>()? })
+        }
+        check => {
+            let check = number(check)?;
+            let revision = number(answer.next()).ok();
+            Err(StoreError::Refused { check, revision, head })
+        }
+    }
+}
+
+fn applied(value: Value) -> Result<Applied> {
+    let mut value = array(value)?.into_iter();
+    let key = key(value.next())?;
+    let action = Action::parse(&text(value.next())?);
+    Ok(Applied {
+        id: uuid(value.next())?,
+        revision: number(value.next())?,
+        created_at: number(value.next())?,
+        updated_at: number(value.next())?,
+        action,
+        record: value.next().map(|flat| record(key.clone(), flat)).transpose()?,
+        key,
+    })
+}
+
+/// The answer of `read.lua`.
+pub(super) fn reading(answer: Value, queries: &[Query]) -> Result<Reading> {
+    let mut answer = array(answer)?.into_iter();
+    let revision = number(answer.next())?;
+    let answers = array(answer.next().unwrap_or(Value::Nil))?;
+    if answers.len() != queries.len() {
+        return Err(unexpected("too few answers"));
+    }
+    let one = |value| match value {
+        Value::Int(count) => Ok(Answer { records: Vec::new(), count: u64::try_from(count).unwrap_or_default() }),
+        value => Ok(Answer { records: records(value)?, count: 0 }),
+    };
+    Ok(Reading { revision, answers: answers.into_iter().map(one).collect::<Result<_>>()? })
+}
+
+fn records(value: Value) -> Result<Vec<Record>> {
+    let mut value = array(value)?.into_iter();
+    let mut records = Vec::with_capacity(value.len() / 2);
+    while let (Some(name), Some(flat)) = (value.next(), value.next()) {
+        records.push(record(key(Some(name))?, flat)?);
+    }
+    Ok(records)
+}
+
+fn record(key: Key, flat: Value) -> Result<Record> {
+    let flat = match flat {
+        Value::Map(pairs) => pairs.into_iter().flat_map(|(name, value)| [name, value]).collect(),
+        flat => array(flat)?,
+    };
+    from_pairs(key, flat.into_iter().map(|value| bytes(Some(value))))
+}
+
+/// The record that a hash of Redis holds.
+fn from_pairs(key: Key, mut flat: impl Iterator<Item = Result<Vec<u8>>>) -> Result<Record> {
+    let mut record = Record {
+        key,
+        id: Uuid::nil(),
+        revision: 0,
+        created_at: 0,
+        updated_at: 0,
+        cursor: None,
+        fields: Default::default(),
+        indexes: Default::default(),
+    };
+    while let (Some(name), Some(value)) = (flat.next().transpose()?, flat.next().transpose()?) {
+        let name = String::from_utf8(name).map_err(|_| unexpected("a field that is no UTF-8"))?;
+        if let Some(field) = name.strip_prefix("f:") {
+            record.fields.insert(field.to_owned(), value);
+        } else if let Some(index) = name.strip_prefix("i:") {
+            record.indexes.insert(index.to_owned());
+        } else {
+            let value = Some(Value::BulkString(value));
+            match name.as_str() {
+                "id" => record.id = uuid(value)?,
+                "rev" => record.revision = number(value)?,
+                "created" => record.created_at = number(value)?,
+                "updated" => record.updated_at = number(value)?,
+                "cursor" => record.cursor = Some(number(value)?),
+                // Written by something newer that could leave this version to work on.
+                _ => {}
+            }
+        }
+    }
+    Ok(record)
+}
+
+/// The entries that XRANGE gives.
+pub(super) fn events(entries: Value) -> Result<Vec<Event>> {
+    array(entries)?.into_iter().map(event).collect()
+}
+
+fn event(entry: Value) -> Result<Event> {
+    let mut entry = array(entry)?.into_iter();
+    let id = text(entry.next())?;
+    let revision = id.split('-').next().and_then(|id| id.parse().ok()).ok_or_else(|| unexpected("an entry's id"))?;
+    let (mut time, mut action, mut name, mut packed) = (None, None, None, None);
+    let mut pairs = array(entry.next().unwrap_or(Value::Nil))?.into_iter();
+    while let (Some(field), Some(value)) = (pairs.next(), pairs.next()) {
+        match text(Some(field))?.as_str() {
+            "t" => time = Some(value),
+            "a" => action = Action::parse(&text(Some(value))?),
+            "k" => name = Some(value),
+            "r" => packed = Some(value),
+            _ => {}
+        }
+    }
+    let flat: Vec<ByteBuf> = codec::unpack(&bytes(packed)?)?;
+    let mut record = from_pairs(key(name)?, flat.into_iter().map(|bytes| Ok(bytes.into_vec())))?;
+    // A cursor is where its reader is now, and no part of what happened.
+    record.cursor = None;
+    Ok(Event { revision, time: number(time)?, action: action.ok_or_else(|| unexpected("an entry's action"))?, record })
+}

@@ -1,0 +1,105 @@
+//! The store in Redis (6.2 or newer): records as hashes, indexes as sorted sets, the log as a stream.
+//!
+//! A commit is one call of one script, and so is a read, whatever is asked. All requests share one
+//! multiplexed connection; a second one waits for news of the log.
+
+mod decode;
+mod link;
+mod schema;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use redis::{FromRedisValue, Script, ScriptInvocation, Value};
+use tokio::sync::watch;
+
+use super::{Options, Store, StoreError, Version};
+use crate::primitives::{Commit, Committed, Event, Key, Query, Reading};
+
+/// Records and their log in one namespace of a Redis.
+pub struct RedisStore {
+    link: Arc<link::Link>,
+    prefix: String,
+    commit: Script,
+    read: Script,
+    cursors: Script,
+}
+
+impl RedisStore {
+    /// Connects, now or, when the Redis is away, as soon as it is back.
+    pub async fn open(options: &Options) -> Result<Self, StoreError> {
+        if options.namespace.is_empty() || options.namespace.contains(['{', '}']) {
+            let words = "a namespace is a word without braces, like noah".to_owned();
+            return Err(StoreError::Misconfigured(words));
+        }
+        let prefix = format!("{{{}}}:", options.namespace);
+        let link = link::Link::open(options, prefix.clone()).await?;
+        Ok(Self {
+            link,
+            prefix,
+            commit: Script::new(include_str!("commit.lua")),
+            read: Script::new(include_str!("read.lua")),
+            cursors: Script::new(include_str!("cursors.lua")),
+        })
+    }
+
+    async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
+        let mut connection = self.link.connection()?;
+        script.invoke_async(&mut connection).await.map_err(|error| self.link.failed(error))
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
+        let encoded = rmp_serde::to_vec_named(commit).expect("plain data always encodes");
+        let mut call = self.commit.key(&self.prefix);
+        call.arg(encoded);
+        for value in commit.values() {
+            call.arg(value);
+        }
+        let answer: Value = self.run(&call).await?;
+        let done = decode::committed(answer)?;
+        self.link.heard_of(done.revision);
+        Ok(done)
+    }
+
+    async fn read(&self, queries: &[Query]) -> Result<Reading, StoreError> {
+        let encoded = rmp_serde::to_vec_named(queries).expect("plain data always encodes");
+        let answer: Value = self.run(self.read.key(&self.prefix).arg(encoded)).await?;
+        decode::reading(answer, queries)
+    }
+
+    async fn log(&self, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+        let mut connection = self.link.connection()?;
+        let mut range = redis::cmd("XRANGE");
+        range.arg(format!("{}log", self.prefix)).arg(format!("{}-0", after + 1)).arg("+").arg("COUNT").arg(limit);
+        let entries: Value = range.query_async(&mut connection).await.map_err(|error| self.link.failed(error))?;
+        decode::events(entries)
+    }
+
+    fn head(&self) -> watch::Receiver<u64> {
+        self.link.head()
+    }
+
+    async fn move_cursors(&self, cursors: &[(Key, u64)]) -> Result<(), StoreError> {
+        let mut call = self.cursors.key(&self.prefix);
+        for (key, cursor) in cursors {
+            call.arg(key.as_str()).arg(*cursor);
+        }
+        self.run(&call).await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        let mut connection = self.link.connection()?;
+        redis::cmd("PING").query_async(&mut connection).await.map_err(|error| self.link.failed(error))
+    }
+
+    async fn version(&self) -> Version {
+        Version { kind: "redis", number: self.link.version() }
+    }
+
+    async fn close(&self) {
+        self.link.close();
+    }
+}

@@ -1,0 +1,78 @@
+-- Answers a list of queries, all of the same revision.
+-- KEYS[1]  what every key begins with, `{namespace}:`
+-- ARGV[1]  the queries (`primitives::Query`) as MessagePack
+-- Returns  {head, {answer, …}}, an answer being a count or {key, record, key, record, …}
+local prefix = KEYS[1]
+local queries = cmsgpack.unpack(ARGV[1])
+
+local function record_at(key) return prefix .. 'r:' .. key end
+local function index_at(index) return prefix .. 'i:' .. index end
+
+local function fits(at, list)
+  for _, field in ipairs(list.equals) do
+    if redis.call('HGET', at, 'f:' .. field[1]) ~= field[2] then return false end
+  end
+  for _, index in ipairs(list.within) do
+    if redis.call('HEXISTS', at, 'i:' .. index) == 0 then return false end
+  end
+  return true
+end
+
+local function add(found, key)
+  local flat = redis.call('HGETALL', record_at(key))
+  if #flat > 0 then
+    found[#found + 1] = key
+    found[#found + 1] = flat
+  end
+end
+
+local answers = {}
+function answers.get(key)
+  local found = {}
+  add(found, key)
+  return found
+end
+function answers.list(list)
+  local prefix = list.select.prefix
+  local from, to = '-', '+'
+  -- \255 is in no key, as keys are UTF-8.
+  if prefix ~= '' then from, to = '[' .. prefix, '(' .. prefix .. '\255' end
+  if list.after and list.after >= prefix then from = '(' .. list.after end
+  local limit = list.limit or math.huge
+  local found, chunk = {}, 1000
+  while #found / 2 < limit do
+    local keys = redis.call('ZRANGEBYLEX', index_at(list.select.index), from, to, 'LIMIT', 0,
+      math.min(chunk, limit - #found / 2))
+    if #keys == 0 then break end
+    for _, key in ipairs(keys) do
+      if fits(record_at(key), list) then add(found, key) end
+    end
+    from = '(' .. keys[#keys]
+  end
+  return found
+end
+function answers.members_of(collection)
+  local seen, keys = {}, {}
+  for _, group in ipairs(redis.call('ZRANGE', index_at(collection), 0, -1)) do
+    for _, key in ipairs(redis.call('ZRANGE', index_at(group), 0, -1)) do
+      if not seen[key] then
+        seen[key] = true
+        keys[#keys + 1] = key
+      end
+    end
+  end
+  table.sort(keys)
+  local found = {}
+  for _, key in ipairs(keys) do add(found, key) end
+  return found
+end
+function answers.count(index)
+  return redis.call('ZCARD', index_at(index))
+end
+
+local all = {}
+for _, query in ipairs(queries) do
+  local kind, arg = next(query)
+  all[#all + 1] = answers[kind](arg)
+end
+return {tonumber(redis.call('GET', prefix .. 'head') or '0'), all}

@@ -1,0 +1,220 @@
+//! What a commit does, step by step, within a transaction.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::{StoreError, view};
+use crate::{
+    primitives::{Action, Applied, Check, Commit, Committed, Edit, Key, Op, Record, Select},
+    store::codec::{Body, Stored, pack},
+};
+
+/// Makes all checks, then all operations, and counts `head` up by one for each event.
+pub(super) fn commit(connection: &Connection, commit: &Commit, head: &mut u64) -> Result<Committed, StoreError> {
+    for (check, what) in commit.checks.iter().enumerate() {
+        if let Err(revision) = holds(connection, what)? {
+            return Err(StoreError::Refused { check, revision, head: *head });
+        }
+    }
+    let mut change = Change { connection, now: commit.now, whole: commit.whole, head };
+    let results = commit.ops.iter().map(|op| change.apply(op)).collect::<Result<_, _>>()?;
+    Ok(Committed { revision: *head, results })
+}
+
+/// Moves the cursors of records that are still there, forward only.
+pub(super) fn move_cursors(connection: &Connection, cursors: &[(Key, u64)]) -> Result<(), StoreError> {
+    let mut update = connection.prepare_cached("UPDATE records SET cursor = ?2 WHERE key = ?1 AND cursor < ?2")?;
+    for (key, cursor) in cursors {
+        update.execute(params![key.as_str(), cursor])?;
+    }
+    Ok(())
+}
+
+/// Whether a check holds; if not, the revision of the record it is about.
+fn holds(connection: &Connection, check: &Check) -> Result<Result<(), Option<u64>>, StoreError> {
+    let revision = |key: &Key| -> Result<Option<u64>, StoreError> {
+        let mut select = connection.prepare_cached("SELECT revision FROM records WHERE key = ?1")?;
+        Ok(select.query_row([key.as_str()], |row| row.get(0)).optional()?)
+    };
+    let (holds, found) = match check {
+        Check::Absent(key) => {
+            let found = revision(key)?;
+            (found.is_none(), found)
+        }
+        Check::Exists(key) => (revision(key)?.is_some(), None),
+        Check::Revision(key, wanted) => {
+            let found = revision(key)?;
+            (found.is_some_and(|found| wanted.contains(&found)), found)
+        }
+        Check::Field(key, field) => {
+            let found = view::record(connection, key)?;
+            (
+                found.as_ref().is_some_and(|record| record.fields.contains_key(field)),
+                found.map(|record| record.revision),
+            )
+        }
+        Check::Any(select) => (!view::keys(connection, select, Some(1))?.is_empty(), None),
+        Check::Members(index, wanted) => {
+            let members = view::keys(connection, &Select::all(index.clone()), None)?;
+            let mut wanted = wanted.clone();
+            wanted.sort();
+            (members == wanted, None)
+        }
+    };
+    Ok(if holds { Ok(()) } else { Err(found) })
+}
+
+struct Change<'a> {
+    connection: &'a Connection,
+    now: i64,
+    whole: bool,
+    head: &'a mut u64,
+}
+
+impl Change<'_> {
+    fn apply(&mut self, op: &Op) -> Result<Vec<Applied>, StoreError> {
+        let mut touched = Vec::new();
+        match op {
+            Op::Put { key, id, create, signal, cursor, edit } => {
+                let record = match view::record(self.connection, key)? {
+                    Some(record) => Some((record, Action::Update)),
+                    None => create.then(|| (self.blank(key, *id, *cursor), Action::Create)),
+                };
+                if let Some((record, action)) = record {
+                    touched.push(self.put(record, action, *signal, edit)?);
+                }
+            }
+            Op::PutEach { select, edit } => {
+                for key in view::keys(self.connection, select, None)? {
+                    if let Some(record) = view::record(self.connection, &key)? {
+                        touched.push(self.put(record, Action::Update, false, edit)?);
+                    }
+                }
+            }
+            Op::Delete { key } => touched.extend(self.delete(key)?),
+            Op::DeleteEach { select } => {
+                for key in view::keys(self.connection, select, None)? {
+                    touched.extend(self.delete(&key)?);
+                }
+            }
+        }
+        Ok(touched)
+    }
+
+    fn blank(&self, key: &Key, id: Uuid, cursor: bool) -> Record {
+        Record {
+            key: key.clone(),
+            id,
+            revision: 0,
+            created_at: self.now,
+            updated_at: self.now,
+            cursor: cursor.then_some(*self.head + 1),
+            fields: Default::default(),
+            indexes: Default::default(),
+        }
+    }
+
+    fn put(&mut self, mut record: Record, action: Action, signal: bool, edit: &Edit) -> Result<Applied, StoreError> {
+        let mut changed = action == Action::Create || signal;
+        for field in &edit.set {
+            if record.fields.get(&field.0) != Some(&field.1) {
+                record.fields.insert(field.0.clone(), field.1.clone());
+                changed = true;
+            }
+        }
+        for name in &edit.unset {
+            changed |= record.fields.remove(name).is_some();
+        }
+        for index in &edit.join {
+            if record.indexes.insert(index.clone()) {
+                self.join(index, &record.key)?;
+                changed = true;
+            }
+        }
+        let left: Vec<&String> = edit.leave.iter().filter(|index| record.indexes.remove(*index)).collect();
+        if !changed && left.is_empty() {
+            return Ok(self.applied(None, record.revision, record));
+        }
+        if action == Action::Create {
+            self.join(record.key.collection().as_str(), &record.key)?;
+        }
+        record.updated_at = self.now;
+        record.revision = *self.head + 1;
+        self.store(&record)?;
+        let revision = self.event(action, &record)?;
+        for index in left {
+            self.leave(index, &record.key)?;
+        }
+        Ok(self.applied(Some(action), revision, record))
+    }
+
+    fn delete(&mut self, key: &Key) -> Result<Option<Applied>, StoreError> {
+        let Some(record) = view::record(self.connection, key)? else { return Ok(None) };
+        self.connection.prepare_cached("DELETE FROM records WHERE key = ?1")?.execute([key.as_str()])?;
+        let revision = self.event(Action::Delete, &record)?;
+        self.leave(key.collection().as_str(), key)?;
+        for index in &record.indexes {
+            self.leave(index, key)?;
+        }
+        Ok(Some(self.applied(Some(Action::Delete), revision, record)))
+    }
+
+    fn store(&self, record: &Record) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached(
+                "INSERT INTO records (key, id, revision, created_at, updated_at, cursor, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT (key) DO UPDATE SET revision = ?3, updated_at = ?5, body = ?7",
+            )?
+            .execute(params![
+                record.key.as_str(),
+                record.id.as_bytes(),
+                record.revision,
+                record.created_at,
+                record.updated_at,
+                record.cursor,
+                pack(&Body::of(record)),
+            ])?;
+        Ok(())
+    }
+
+    /// Writes the event of a change; its revision.
+    fn event(&mut self, action: Action, record: &Record) -> Result<u64, StoreError> {
+        *self.head += 1;
+        self.connection
+            .prepare_cached("INSERT INTO events (revision, time, action, key, record) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![*self.head, self.now, action.as_str(), record.key.as_str(), pack(&Stored::of(record))])?;
+        Ok(*self.head)
+    }
+
+    fn join(&self, index: &str, key: &Key) -> Result<(), StoreError> {
+        let mut insert = self.connection.prepare_cached("INSERT OR IGNORE INTO members (idx, key) VALUES (?1, ?2)")?;
+        insert.execute([index, key.as_str()])?;
+        Ok(())
+    }
+
+    /// Takes a record out of an index. The record named like the index exists for its members: without them it
+    /// is deleted.
+    fn leave(&mut self, index: &str, key: &Key) -> Result<(), StoreError> {
+        let mut delete = self.connection.prepare_cached("DELETE FROM members WHERE idx = ?1 AND key = ?2")?;
+        delete.execute([index, key.as_str()])?;
+        let Some(group) = Key::stored(index) else { return Ok(()) };
+        let mut any = self.connection.prepare_cached("SELECT 1 FROM members WHERE idx = ?1 LIMIT 1")?;
+        if any.query_row([index], |_| Ok(())).optional()?.is_none() {
+            self.delete(&group)?;
+        }
+        Ok(())
+    }
+
+    fn applied(&self, action: Option<Action>, revision: u64, record: Record) -> Applied {
+        Applied {
+            key: record.key.clone(),
+            id: record.id,
+            revision,
+            created_at: record.created_at,
+            updated_at: record.updated_at,
+            action,
+            record: self.whole.then_some(record),
+        }
+    }
+}

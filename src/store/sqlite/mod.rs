@@ -1,0 +1,179 @@
+//! The embedded store: one SQLite file in WAL mode, one thread that writes, connections of their own for reading.
+
+mod apply;
+mod schema;
+mod upkeep;
+mod view;
+mod writer;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::watch;
+
+use super::{Durability, Store, StoreError, Version};
+use crate::primitives::{Commit, Committed, Event, Key, Query, Reading};
+
+/// How long a connection waits for another process that writes.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Records and their log in one SQLite file. Several processes may have it open.
+pub struct SqliteStore {
+    writer: writer::Writer,
+    upkeep: upkeep::Upkeep,
+    readers: Arc<Readers>,
+    head: watch::Sender<u64>,
+}
+
+impl SqliteStore {
+    /// Opens or creates the file at `path` and brings its schema up to date.
+    pub async fn open(path: &str, durability: Durability) -> Result<Self, StoreError> {
+        let path = file(path)?;
+        blocking(move || {
+            let connection = connect(&path)?;
+            schema::migrate(&connection)?;
+            connection.pragma_update(None, "synchronous", synchronous(durability))?;
+            let head = watch::Sender::new(view::head(&connection)?);
+            let readers = Arc::new(Readers { path: path.clone(), idle: Mutex::default() });
+            let upkeep = upkeep::Upkeep::start(readers.take()?, &path, durability, head.clone());
+            let writer = writer::Writer::start(connection, head.clone(), upkeep.dirty());
+            Ok(Self { writer, upkeep, readers, head })
+        })
+        .await
+    }
+
+    async fn with_reader<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let readers = Arc::clone(&self.readers);
+        blocking(move || {
+            let connection = readers.take()?;
+            let answer = work(&connection);
+            readers.give_back(connection);
+            answer
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
+        self.writer.commit(commit.clone()).await
+    }
+
+    async fn read(&self, queries: &[Query]) -> Result<Reading, StoreError> {
+        let queries = queries.to_vec();
+        self.with_reader(move |connection| view::read(connection, &queries)).await
+    }
+
+    async fn log(&self, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+        self.with_reader(move |connection| view::log(connection, after, limit)).await
+    }
+
+    fn head(&self) -> watch::Receiver<u64> {
+        self.head.subscribe()
+    }
+
+    async fn move_cursors(&self, cursors: &[(Key, u64)]) -> Result<(), StoreError> {
+        self.writer.move_cursors(cursors.to_vec()).await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.with_reader(|connection| view::head(connection).map(drop)).await
+    }
+
+    async fn version(&self) -> Version {
+        Version { kind: "sqlite", number: rusqlite::version().to_owned() }
+    }
+
+    async fn close(&self) {
+        self.writer.stop().await;
+        self.upkeep.stop();
+        self.readers.clear();
+    }
+}
+
+/// Connections for reading that nobody uses at the moment.
+struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    /// More than this many are closed rather than kept.
+    const MOST_IDLE: usize = 8;
+
+    fn take(&self) -> Result<Connection, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| connect(&self.path), Ok)
+    }
+
+    fn give_back(&self, connection: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < Self::MOST_IDLE {
+            idle.push(connection);
+        }
+    }
+
+    fn clear(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// The file that `sqlite:FILE` or `sqlite://FILE` names.
+fn file(path: &str) -> Result<PathBuf, StoreError> {
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() || path == ":memory:" {
+        return Err(StoreError::Misconfigured("sqlite: needs the name of a file, like sqlite:noah.db".to_owned()));
+    }
+    Ok(PathBuf::from(path))
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| {
+        let words = format!("cannot open {}: {error}; the folder must exist and be writable", path.display());
+        StoreError::Misconfigured(words)
+    })?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+fn synchronous(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Always => "FULL",
+        // WAL frames are checksummed, so what was not yet synced is cut off and not corrupt; `upkeep` syncs them.
+        Durability::Everysec => "NORMAL",
+        Durability::None => "OFF",
+    }
+}
+
+async fn blocking<T, F>(work: F) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, StoreError> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answer) => answer,
+        Err(error) => Err(StoreError::Unavailable(format!("a reader stopped: {error}"))),
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match error.sqlite_error_code() {
+            Some(DatabaseCorrupt | NotADatabase) => Self::Corrupt(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}

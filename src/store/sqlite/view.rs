@@ -1,0 +1,137 @@
+//! Reading: records, lists, the log.
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+
+use super::StoreError;
+use crate::{
+    primitives::{Action, Answer, Event, Key, List, Query, Reading, Record, Select},
+    store::codec::{self, Body, Stored, unpack},
+};
+
+const RECORD: &str = "SELECT r.key, r.id, r.revision, r.created_at, r.updated_at, r.cursor, r.body FROM records r";
+
+/// The newest revision; 0 before the first event.
+pub(super) fn head(connection: &Connection) -> Result<u64, StoreError> {
+    let mut select = connection.prepare_cached("SELECT coalesce(max(revision), 0) FROM events")?;
+    Ok(select.query_row([], |row| row.get(0))?)
+}
+
+/// Answers all queries within one transaction, and so of one revision.
+pub(super) fn read(connection: &Connection, queries: &[Query]) -> Result<Reading, StoreError> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
+    let revision = head(&transaction)?;
+    let answers = queries.iter().map(|query| answer(&transaction, query)).collect::<Result<_, _>>()?;
+    Ok(Reading { revision, answers })
+}
+
+fn answer(connection: &Connection, query: &Query) -> Result<Answer, StoreError> {
+    let records = match query {
+        Query::Get(key) => record(connection, key)?.into_iter().collect(),
+        Query::List(query) => list(connection, query)?,
+        Query::MembersOf(collection) => members_of(connection, collection)?,
+        Query::Count(index) => {
+            let mut select = connection.prepare_cached("SELECT count(*) FROM members WHERE idx = ?1")?;
+            return Ok(Answer { records: Vec::new(), count: select.query_row([index], |row| row.get(0))? });
+        }
+    };
+    Ok(Answer { records, count: 0 })
+}
+
+/// One record.
+pub(super) fn record(connection: &Connection, key: &Key) -> Result<Option<Record>, StoreError> {
+    let mut select = connection.prepare_cached(&format!("{RECORD} WHERE r.key = ?1"))?;
+    select.query_row([key.as_str()], |row| Ok(from_row(row))).optional()?.transpose()
+}
+
+/// The keys of a selection, in order.
+pub(super) fn keys(connection: &Connection, select: &Select, limit: Option<usize>) -> Result<Vec<Key>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT key FROM members WHERE idx = ?1 AND key >= ?2 ORDER BY key")?;
+    let mut rows = statement.query([&select.index, &select.prefix])?;
+    let mut keys = Vec::new();
+    while let Some(row) = rows.next()? {
+        let text: String = row.get(0)?;
+        if !text.starts_with(&select.prefix) || limit.is_some_and(|limit| keys.len() >= limit) {
+            break;
+        }
+        keys.push(codec::key(&text)?);
+    }
+    Ok(keys)
+}
+
+fn list(connection: &Connection, list: &List) -> Result<Vec<Record>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "{RECORD} JOIN members m ON m.key = r.key WHERE m.idx = ?1 AND m.key >= ?2 AND m.key > ?3 ORDER BY m.key"
+    ))?;
+    let after = list.after.as_deref().unwrap_or_default();
+    let mut rows = statement.query(params![list.select.index, list.select.prefix, after])?;
+    let limit = list.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        if records.len() >= limit || !row.get_ref(0)?.as_str().is_ok_and(|key| key.starts_with(&list.select.prefix)) {
+            break;
+        }
+        let record = from_row(row)?;
+        let fits = list
+            .fields
+            .iter()
+            .all(|(name, value)| record.fields.get(name).map(Vec::as_slice) == Some(value.as_bytes()))
+            && list.within.iter().all(|index| record.indexes.contains(index));
+        if fits {
+            records.push(record);
+        }
+    }
+    Ok(records)
+}
+
+fn members_of(connection: &Connection, collection: &str) -> Result<Vec<Record>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "{RECORD} WHERE r.key IN (SELECT m.key FROM members g JOIN members m ON m.idx = g.key WHERE g.idx = ?1)
+         ORDER BY r.key"
+    ))?;
+    let mut rows = statement.query([collection])?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        records.push(from_row(row)?);
+    }
+    Ok(records)
+}
+
+/// The events after a revision.
+pub(super) fn log(connection: &Connection, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT revision, time, action, key, record FROM events WHERE revision > ?1 ORDER BY revision LIMIT ?2",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![after, limit])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        let action: String = row.get(2)?;
+        let key: String = row.get(3)?;
+        events.push(Event {
+            revision: row.get(0)?,
+            time: row.get(1)?,
+            action: Action::parse(&action)
+                .ok_or_else(|| StoreError::Corrupt(format!("an event's action {action:?}")))?,
+            record: unpack::<Stored>(row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?)?
+                .under(codec::key(&key)?)?,
+        });
+    }
+    Ok(events)
+}
+
+fn from_row(row: &Row<'_>) -> Result<Record, StoreError> {
+    let key: String = row.get(0)?;
+    let blob = |column| row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from);
+    let body: Body = unpack(blob(6)?)?;
+    Ok(Record {
+        key: codec::key(&key)?,
+        id: codec::uuid(blob(1)?)?,
+        revision: row.get(2)?,
+        created_at: row.get(3)?,
+        updated_at: row.get(4)?,
+        cursor: row.get(5)?,
+        fields: body.fields.into_iter().map(|(name, value)| (name, value.into_vec())).collect(),
+        indexes: body.indexes,
+    })
+}
