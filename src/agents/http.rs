@@ -1,0 +1,95 @@
+use std::{error::Error as _, time::Duration};
+
+use async_trait::async_trait;
+use reqwest::{Client, Response, StatusCode, header::RETRY_AFTER, redirect::Policy};
+
+use super::{Agent, Delivery, Limits, Outcome};
+use crate::primitives::{Endpoint, millis};
+
+/// How much of an answer's body is read, so that its connection can be used again.
+const MOST_READ: usize = 64 * 1024;
+/// How long a connection nobody uses is kept.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// `http://` and `https://`: one POST, with the headers of Standard Webhooks 1.0. Any 2xx is a yes; redirects
+/// are not followed.
+pub struct Http {
+    client: Client,
+}
+
+impl Http {
+    /// An agent with its own pool of connections.
+    pub fn new(limits: Limits) -> reqwest::Result<Self> {
+        let client = Client::builder()
+            .user_agent(concat!("noah/", env!("CARGO_PKG_VERSION")))
+            .redirect(Policy::none())
+            .connect_timeout(limits.connect_timeout)
+            .timeout(limits.timeout)
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(8)
+            .tcp_nodelay(true)
+            .build()?;
+        Ok(Self { client })
+    }
+}
+
+#[async_trait]
+impl Agent for Http {
+    fn schemes(&self) -> &'static [&'static str] {
+        &["http", "https"]
+    }
+
+    async fn deliver(&self, endpoint: &Endpoint, delivery: &Delivery) -> Outcome {
+        let request = self
+            .client
+            .post(endpoint.url().clone())
+            .header("content-type", "application/json")
+            .header("webhook-id", &delivery.id)
+            .header("webhook-timestamp", millis() / 1000)
+            .header("noah-revision", delivery.revision)
+            .header("noah-attempt", delivery.attempt)
+            .body(delivery.body.clone());
+        match request.send().await {
+            Ok(response) => {
+                let (status, wait) = (response.status(), retry_after(&response));
+                drain(response).await;
+                judge(status, wait)
+            }
+            Err(error) => Outcome::RetryAfter { why: describe(error), wait: None },
+        }
+    }
+}
+
+fn judge(status: StatusCode, wait: Option<Duration>) -> Outcome {
+    if status.is_success() {
+        return Outcome::Delivered;
+    }
+    Outcome::RetryAfter { why: format!("it answered {status}"), wait }
+}
+
+/// `Retry-After` in seconds, as RFC 9110, section 10.2.3; a date is not taken.
+fn retry_after(response: &Response) -> Option<Duration> {
+    response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+async fn drain(mut response: Response) {
+    let mut read = 0;
+    while let Ok(Some(chunk)) = response.chunk().await {
+        read += chunk.len();
+        if read > MOST_READ {
+            break;
+        }
+    }
+}
+
+/// An error and what caused it, without the URL, which may hold a password.
+fn describe(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        words = format!("{words}: {cause}");
+        source = cause.source();
+    }
+    words
+}
