@@ -1,0 +1,89 @@
+use actix_web::{
+    HttpResponse,
+    http::{
+        StatusCode,
+        header::{self, HeaderName},
+    },
+};
+use serde::Serialize;
+
+/// The original's content type, to the letter: clients match on it.
+pub const JSON: &str = "application/json;charset=utf-8";
+/// The header that carries a revision.
+pub const REVISION: HeaderName = HeaderName::from_static("noah-revision");
+
+/// What a request is answered with when it was done.
+#[derive(Debug)]
+pub struct Answer {
+    content_type: &'static str,
+    body: Vec<u8>,
+    revision: Option<u64>,
+    etag: bool,
+    headers: Vec<(HeaderName, String)>,
+}
+
+impl Answer {
+    /// JSON of Noah's kind.
+    pub fn json<T: Serialize>(value: &T) -> Self {
+        Self::raw(JSON, serde_json::to_vec(value).expect("answers have only text keys"))
+    }
+
+    /// Any bytes.
+    #[must_use]
+    pub fn raw(content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        Self { content_type, body: body.into(), revision: None, etag: false, headers: Vec::new() }
+    }
+
+    /// Of one record at this revision: `Noah-Revision`, and `ETag` as well.
+    #[must_use]
+    pub fn of_record(mut self, revision: u64) -> Self {
+        self.etag = true;
+        self.at(revision)
+    }
+
+    /// Of the store at this revision.
+    #[must_use]
+    pub fn at(mut self, revision: u64) -> Self {
+        self.revision = Some(revision);
+        self
+    }
+
+    /// With another header.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The answer; 304 without a body when the client has this revision of the record already.
+    #[must_use]
+    pub fn respond(self, known: Option<&Known>) -> HttpResponse {
+        let same = self.etag && known.is_some_and(|known| self.revision.is_some_and(|revision| known.has(revision)));
+        let mut response = HttpResponse::build(if same { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
+        if let Some(revision) = self.revision {
+            response.insert_header((REVISION, revision));
+            if self.etag {
+                response.insert_header((header::ETAG, format!("\"{revision}\"")));
+            }
+        }
+        for (name, value) in self.headers {
+            response.insert_header((name, value));
+        }
+        if same {
+            return response.finish();
+        }
+        response.insert_header((header::CONTENT_TYPE, self.content_type));
+        response.body(self.body)
+    }
+}
+
+/// The revisions in a GET's `If-None-Match`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known(pub Vec<u64>);
+
+impl Known {
+    /// Whether the revision is among them; an empty list is `*`.
+    fn has(&self, revision: u64) -> bool {
+        self.0.is_empty() || self.0.contains(&revision)
+    }
+}

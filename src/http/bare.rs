@@ -1,0 +1,134 @@
+//! A body for the answers that the HTTP library gives by itself.
+//!
+//! What is no HTTP at all, has too large a head, or comes too slowly never reaches a handler: the library answers
+//! `400`, `431` or `408` without a body and closes. Noah's clients are promised a JSON body with every error,
+//! so this looks at what is written to a connection and adds one to an answer that has none.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{answer::JSON, error::failure_body};
+
+/// A connection whose bare error answers get a body.
+pub struct Connection<T> {
+    io: T,
+    /// What replaced the last bare answer and is not written yet.
+    pending: Vec<u8>,
+}
+
+impl<T> Connection<T> {
+    /// Wraps a connection.
+    pub fn new(io: T) -> Self {
+        Self { io, pending: Vec::new() }
+    }
+}
+
+/// The answer with a body in place of a bare one: an error's head, and nothing behind it.
+fn with_body(written: &[u8]) -> Option<Vec<u8>> {
+    let status = written.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    let message = match status {
+        b"400" => "The request is not valid HTTP/1.1",
+        b"408" => "The request head did not arrive in time",
+        b"431" => "Request head too large",
+        _ => return None,
+    };
+    let head = std::str::from_utf8(written).ok()?.strip_suffix("\r\n\r\n")?;
+    // An answer of a handler is written with its body, or at least with that body's length.
+    let mut lines = head.split("\r\n");
+    let first = lines.next()?;
+    let mut bare = false;
+    let mut kept = String::new();
+    for line in lines {
+        if line.eq_ignore_ascii_case("content-length: 0") {
+            bare = true;
+        } else if !line.to_ascii_lowercase().starts_with("connection:") {
+            kept.push_str(line);
+            kept.push_str("\r\n");
+        }
+    }
+    let body = failure_body(message, None);
+    let length = body.len();
+    bare.then(|| {
+        format!("{first}\r\n{kept}content-type: {JSON}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+            .into_bytes()
+    })
+}
+
+impl<T: AsyncWrite + Unpin> Connection<T> {
+    fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.pending.is_empty() {
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.pending))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.pending.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Connection<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_pending(cx))?;
+        // Only errors are looked at; the fourth digit of the line is the status's first.
+        if buf.get(9) == Some(&b'4')
+            && let Some(answer) = with_body(buf)
+        {
+            this.pending = answer;
+            // It is taken as a whole; what does not go out at once goes out before anything else.
+            let _ = this.poll_pending(cx)?;
+            return Poll::Ready(Ok(buf.len()));
+        }
+        Pin::new(&mut this.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_pending(cx))?;
+        Pin::new(&mut this.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_pending(cx))?;
+        Pin::new(&mut this.io).poll_shutdown(cx)
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_body;
+
+    #[test]
+    fn a_bare_error_gets_a_body_of_the_length_it_says() {
+        let bare = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\ndate: x\r\n\r\n";
+        let answer = String::from_utf8(with_body(bare).unwrap()).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())) && head.contains("date: x"), "{head}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(body).unwrap()["result"], "failure");
+    }
+
+    #[test]
+    fn answers_of_handlers_are_left_alone() {
+        for answer in [
+            &b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"[..],
+            b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}",
+            b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        ] {
+            assert!(with_body(answer).is_none());
+        }
+    }
+}

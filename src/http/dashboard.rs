@@ -1,0 +1,166 @@
+//! The front page: what is registered, at a glance.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::api::first_of;
+use crate::{
+    primitives::{Collection, Endpoint, Key, Query, Reading, Record, Status, application, ephemeral, rfc3339, watch},
+    store::Version,
+};
+
+/// How many of each kind are shown.
+const SHOWN: u64 = 200;
+const KINDS: [Collection; 6] = [
+    Collection::Hosts,
+    Collection::Services,
+    Collection::Applications,
+    Collection::Configurations,
+    Collection::Ephemerals,
+    Collection::Watches,
+];
+
+/// What the page reads: of each kind the count and the first ones.
+#[must_use]
+pub fn queries() -> Vec<Query> {
+    KINDS.iter().flat_map(|kind| [Query::Count(kind.as_str().to_owned()), first_of(*kind, SHOWN)]).collect()
+}
+
+/// The page, of the answers to [`queries`].
+#[must_use]
+pub fn page(reading: &Reading, store: &Version) -> Markup {
+    let kinds: Vec<Kind<'_>> = KINDS
+        .iter()
+        .zip(reading.answers.chunks_exact(2))
+        .map(|(kind, answers)| Kind { kind: *kind, count: answers[0].count, records: &answers[1].records })
+        .collect();
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "Noah Start Page" }
+                style { (PreEscaped(include_str!("dashboard.css"))) }
+            }
+            body {
+                header {
+                    h1 { "Noah" }
+                    p { "Noah Start Page · noah " (env!("CARGO_PKG_VERSION")) " · " (store.kind) " " (store.number)
+                        " · revision " (reading.revision) }
+                    nav { @for kind in &kinds {
+                        a href={ "#" (kind.kind.as_str()) } { b { (kind.count) } " " (kind.kind.as_str()) }
+                    } }
+                }
+                main { @for kind in &kinds { (kind.section()) } }
+                footer { p { "The same as JSON: " code { "curl -H 'Accept: application/json' …" } ". Lists: "
+                    @for word in ["hosts", "services", "applications", "configurations", "watches", "tags"] {
+                        a href={ "/" (word) } { "/" (word) } " "
+                    }
+                    a href="/ephemerals?limit=200" { "/ephemerals?limit=200" }
+                } }
+            }
+        }
+    }
+}
+
+struct Kind<'a> {
+    kind: Collection,
+    count: u64,
+    records: &'a [Record],
+}
+
+impl Kind<'_> {
+    fn section(&self) -> Markup {
+        html! {
+            section id=(self.kind.as_str()) {
+                h2 { (self.kind.as_str()) " " small { (self.count) } }
+                @if self.records.is_empty() {
+                    p.none { "none" }
+                } @else {
+                    @if self.kind == Collection::Services { (self.by_status()) } @else { (self.table()) }
+                }
+                @if self.count > SHOWN { p.none { "the first " (SHOWN) " of " (self.count) } }
+            }
+        }
+    }
+
+    fn table(&self) -> Markup {
+        html! { table { @for record in self.records { (row(record)) } } }
+    }
+
+    /// Services are looked at for those that are not up, so these come first.
+    fn by_status(&self) -> Markup {
+        html! {
+            @for status in [Status::Down, Status::Pending, Status::Up] {
+                @let of_status: Vec<&Record> =
+                    self.records.iter().filter(|record| record.text("status") == status.as_str()).collect();
+                @if !of_status.is_empty() {
+                    h3 { (mark(status.as_str())) " " (of_status.len()) }
+                    table { @for record in of_status { (row(record)) } }
+                }
+            }
+        }
+    }
+}
+
+fn row(record: &Record) -> Markup {
+    let updated = rfc3339(record.updated_at);
+    let cells = match record.key.collection() {
+        Collection::Hosts => {
+            html! { td { (mark(record.text("status"))) } td { (services_of(record)) } }
+        }
+        Collection::Services => html! { td { (mark(record.text("status"))) } td { "on " (record.key.name()) } },
+        Collection::Applications => html! { td {} td { (application::attached_names(record).join(", ")) } },
+        Collection::Configurations => html! { td { (record.text("format")) } td { (tags_of(record)) } },
+        Collection::Ephemerals => html! { td { (ephemeral::size(record)) " bytes" } td { (tags_of(record)) } },
+        _ => html! { td { "→" } td { (endpoint(record)) } },
+    };
+    html! {
+        tr {
+            td { a href=(href(&record.key, record)) { (title(record)) } }
+            (cells)
+            td.time { time datetime=(updated) { (updated) } " · " (record.revision) }
+        }
+    }
+}
+
+fn title(record: &Record) -> String {
+    match record.key.collection() {
+        Collection::Ephemerals => ephemeral::path(record).to_owned(),
+        Collection::Services => record.key.first().into_owned(),
+        Collection::Watches => record.text("pattern").to_owned(),
+        _ => record.key.name().into_owned(),
+    }
+}
+
+fn href(key: &Key, record: &Record) -> String {
+    let encode =
+        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+    match key.collection() {
+        Collection::Ephemerals => {
+            format!("/ephemerals{}", ephemeral::path(record).split('/').map(encode).collect::<Vec<_>>().join("/"))
+        }
+        Collection::Services => format!("/services/{}/{}", encode(&key.first()), encode(&key.name())),
+        Collection::Watches => format!("/watches/{}", encode(&watch::name(record))),
+        kind => format!("/{}/{}", kind.as_str(), encode(&key.name())),
+    }
+}
+
+fn mark(status: &str) -> Markup {
+    html! { span class={ "status " (status) } { (status) } }
+}
+
+fn services_of(host: &Record) -> Markup {
+    html! { @for (name, status) in host.texts("service/") { span class={ "status " (status) } title=(status) { (name) } " " } }
+}
+
+fn tags_of(record: &Record) -> Markup {
+    html! { @for tag in record.members_of("tags") { span.tag { (tag) } " " } }
+}
+
+/// An endpoint may hold a password, and this page is looked at by many.
+fn endpoint(watch: &Record) -> String {
+    let text = watch.text("endpoint");
+    let scheme = text.split(':').next().unwrap_or_default();
+    Endpoint::parse(text, &[scheme]).map_or_else(|_| format!("{scheme}://…"), |endpoint| endpoint.to_string())
+}

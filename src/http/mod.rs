@@ -1,0 +1,15 @@
+//! The HTTP server: from bytes on a connection to an [`api`] call and back.
+
+mod answer;
+mod api;
+mod bare;
+mod dashboard;
+mod error;
+mod lists;
+mod request;
+mod routes;
+mod server;
+mod target;
+
+pub use error::failure_body;
+pub use server::Application;

@@ -1,0 +1,128 @@
+use std::time::Duration;
+
+use actix_web::{
+    HttpRequest,
+    http::header::{self, HeaderMap},
+    web::{Bytes, BytesMut, Payload},
+};
+use futures_util::StreamExt;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{
+    answer::Known,
+    error::{Cause, Failure},
+    target::Parameters,
+};
+use crate::primitives::{Error, Key, When};
+
+/// What of a request the handlers look at, besides its verb and its resource.
+#[derive(Debug)]
+pub struct Request {
+    /// The query.
+    pub parameters: Parameters,
+    /// The conditions of a write.
+    pub when: When,
+    /// What a reader has already.
+    pub known: Option<Known>,
+    /// The media types the client takes; `None` when it did not say.
+    pub accept: Option<String>,
+    /// How the client reached this server: `http://host:port`.
+    pub base_url: String,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Request {
+    /// Reads the head of a request, and the body that was read before.
+    pub fn new(request: &HttpRequest, body: Bytes) -> Result<Self, Failure> {
+        let headers = request.headers();
+        let none_match = revisions(headers, header::IF_NONE_MATCH);
+        Ok(Self {
+            parameters: Parameters::parse(request.query_string()),
+            when: When {
+                if_match: revisions(headers, header::IF_MATCH),
+                if_absent: none_match.as_ref().is_some_and(Vec::is_empty),
+            },
+            known: none_match.map(Known),
+            accept: text(headers, header::ACCEPT).map(ToOwned::to_owned),
+            base_url: base_url(request),
+            body,
+        })
+    }
+
+    /// The URL of a record that has a name, as the client would reach it.
+    #[must_use]
+    pub fn url_of(&self, key: &Key) -> String {
+        const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+        let name = key.name();
+        format!("{}/{}/{}", self.base_url, key.collection().as_str(), utf8_percent_encode(&name, PLAIN))
+    }
+
+    /// Whether the client takes a media type, without weighing: `text/html` of `text/*;q=0.5`.
+    #[must_use]
+    pub fn accepts(&self, media_type: &str) -> bool {
+        let (kind, _) = media_type.split_once('/').unwrap_or_default();
+        self.accept.as_deref().unwrap_or_default().split(',').any(|range| {
+            let range = range.split(';').next().unwrap_or_default().trim();
+            range.eq_ignore_ascii_case(media_type)
+                || range == "*/*"
+                || range.strip_suffix("/*").is_some_and(|wanted| wanted.eq_ignore_ascii_case(kind))
+        })
+    }
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The revisions that a list of entity tags stands for: none for `*`; 0, which no record has, for a tag that is
+/// not one of ours. Weak tags count as well: a revision is what it is.
+fn revisions(headers: &HeaderMap, name: header::HeaderName) -> Option<Vec<u64>> {
+    let value = text(headers, name)?.trim();
+    if value == "*" {
+        return Some(Vec::new());
+    }
+    let revision = |tag: &str| {
+        let tag = tag.trim();
+        tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"').parse().unwrap_or(0)
+    };
+    Some(value.split(',').map(revision).collect())
+}
+
+/// A proxy in front may say how it was reached, as the original's server took it.
+fn base_url(request: &HttpRequest) -> String {
+    let forwarded = |name: &str| {
+        let value = request.headers().get(name)?.to_str().ok()?.split(',').next()?.trim();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+        (!value.is_empty() && value.bytes().all(plain)).then(|| value.to_owned())
+    };
+    let host =
+        forwarded("x-forwarded-host").or_else(|| forwarded("host")).unwrap_or_else(|| "localhost:5678".to_owned());
+    let scheme = forwarded("x-forwarded-proto").unwrap_or_else(|| "http".to_owned());
+    format!("{scheme}://{host}")
+}
+
+/// Reads a body, and no further than `limit` bytes.
+pub async fn read_body(
+    request: &HttpRequest,
+    mut payload: Payload,
+    limit: usize,
+    time: Duration,
+) -> Result<Bytes, Failure> {
+    let declared = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > limit as u64) {
+        return Err(Error::TooLarge { limit }.into());
+    }
+    let read = async {
+        let mut body = BytesMut::with_capacity(declared.unwrap_or(0) as usize);
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|_| Cause::Broken)?;
+            if body.len() + chunk.len() > limit {
+                return Err(Failure::from(Error::TooLarge { limit }));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    };
+    tokio::time::timeout(time, read).await.map_err(|_| Cause::Slow)?
+}

@@ -1,0 +1,225 @@
+use std::{
+    future::Future,
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix_http::{HttpService, KeepAlive};
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_web::{
+    App, HttpRequest, HttpResponse,
+    dev::AppConfig,
+    http::header::{HeaderName, HeaderValue},
+    rt::net::TcpStream,
+    web::{self, Data, Payload},
+};
+use tokio::sync::watch;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::{
+    answer::Answer,
+    api::Api,
+    bare::Connection,
+    error::{Cause, Failure},
+    request::{Request, read_body},
+    routes::{Resource, Verb, resource},
+    target::Path,
+};
+use crate::{
+    agents::{Agents, Limits},
+    primitives::Error,
+    settings::Settings,
+    store::{self, Store},
+    watches::{Dispatcher, Schedule},
+};
+
+/// The header that names a request in the log; a client's own name for it is kept.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How long a connection nobody uses is kept.
+const IDLE: Duration = Duration::from_secs(75);
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A server that is bound and not serving yet.
+pub struct Application {
+    listener: TcpListener,
+    addr: SocketAddr,
+    store: Arc<dyn Store>,
+    dispatcher: Option<Dispatcher>,
+    context: Context,
+    shutdown_deadline: Duration,
+}
+
+/// What every request needs.
+#[derive(Clone)]
+struct Context {
+    api: Api,
+    ephemeral_max_bytes: usize,
+    body_max_bytes: usize,
+    header_max_bytes: usize,
+    request_timeout: Duration,
+}
+
+impl Application {
+    /// Opens the store, binds, and starts the agents.
+    ///
+    /// # Errors
+    /// What is wrong with the settings, the store or the address.
+    pub async fn build(settings: &Settings) -> Result<Self, AnyError> {
+        let listener = TcpListener::bind(settings.listen)
+            .map_err(|error| format!("cannot listen on {}: {error}; is another noah running?", settings.listen))?;
+        let addr = listener.local_addr()?;
+        let store = store::open(&settings.store).await?;
+        let delivery = &settings.delivery;
+        let limits = Limits { connect_timeout: delivery.connect_timeout, timeout: delivery.timeout };
+        let agents = Agents::built_in(limits)?;
+        let schedule = Schedule { first: delivery.retry_first, max: delivery.retry_max, jitter: delivery.jitter };
+        let dispatcher = settings.agents.then(|| Dispatcher::start(Arc::clone(&store), agents.clone(), schedule));
+        let context = Context {
+            api: Api::new(Arc::clone(&store), agents),
+            ephemeral_max_bytes: settings.ephemeral_max_bytes,
+            body_max_bytes: settings.body_max_bytes,
+            header_max_bytes: settings.header_max_bytes,
+            request_timeout: settings.request_timeout,
+        };
+        Ok(Self { listener, addr, store, dispatcher, context, shutdown_deadline: settings.shutdown_deadline })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Serves until `shutdown`; then lets requests and deliveries that are under way finish, and saves how far
+    /// each watch has come, all within the deadline.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let deadline = self.shutdown_deadline;
+        let (stop, stopping) = watch::channel(false);
+        let server = serve(self.listener, self.context, stopping, deadline)?;
+        let handle = server.handle();
+        let serving = tokio::spawn(server);
+        tokio::pin!(serving);
+        tokio::select! {
+            ended = &mut serving => return ended.map_err(io::Error::other)?,
+            () = shutdown => {}
+        }
+        let start = Instant::now();
+        tracing::info!("stopping");
+        stop.send_replace(true);
+        let all = async {
+            handle.stop(true).await;
+            if let Some(dispatcher) = self.dispatcher {
+                dispatcher.stop().await;
+            }
+            self.store.close().await;
+        };
+        if tokio::time::timeout(deadline, all).await.is_err() {
+            tracing::warn!(?deadline, "what was under way did not finish in time");
+        }
+        tracing::info!(took = ?start.elapsed(), "stopped");
+        Ok(())
+    }
+}
+
+fn serve(
+    listener: TcpListener,
+    context: Context,
+    stopping: watch::Receiver<bool>,
+    deadline: Duration,
+) -> io::Result<actix_server::Server> {
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    let builder = actix_server::Server::build()
+        .workers(workers)
+        .disable_signals()
+        .shutdown_timeout(deadline.as_secs().max(1))
+        .listen("noah", listener, move || {
+            let app = App::new().app_data(Data::new(context.clone())).default_service(web::to(handle));
+            let stopping = stopping.clone();
+            let http = HttpService::build()
+                .keep_alive(KeepAlive::Timeout(IDLE))
+                .client_request_timeout(context.request_timeout)
+                .client_disconnect_timeout(Duration::from_secs(1))
+                .graceful_shutdown_signal(move || {
+                    let mut stopping = stopping.clone();
+                    async move { drop(stopping.wait_for(|stopping| *stopping).await) }
+                })
+                .h1(map_config(app, |()| AppConfig::default()));
+            fn_service(|io: TcpStream| async move {
+                // Answers are small: what is to be said is said at once.
+                let _ = io.set_nodelay(true);
+                let peer = io.peer_addr().ok();
+                Ok::<_, actix_http::error::DispatchError>((Connection::new(io), peer))
+            })
+            .and_then(http)
+        })?;
+    Ok(builder.run())
+}
+
+/// Every request comes here; the route table is our own, since paths are keys and no pattern may alter them.
+async fn handle(context: Data<Context>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let id = request
+        .headers()
+        .get(REQUEST_ID)
+        .filter(|id| id.len() <= 128 && id.to_str().is_ok())
+        .cloned()
+        .unwrap_or_else(|| HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is plain ASCII"));
+    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+    let start = Instant::now();
+    let mut response = async {
+        let response = match answer(&context, &request, payload).await {
+            Ok((answer, read)) => answer.respond(read.known.as_ref().filter(|_| request.method().is_safe())),
+            Err(failure) => failure.respond(),
+        };
+        tracing::debug!(
+            method = %request.method(),
+            path = request.uri().path(),
+            status = response.status().as_u16(),
+            took = ?start.elapsed(),
+            "answered"
+        );
+        response
+    }
+    .instrument(span)
+    .await;
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+async fn answer(context: &Context, request: &HttpRequest, payload: Payload) -> Result<(Answer, Request), Failure> {
+    let head: usize = request.uri().path_and_query().map_or(0, |target| target.as_str().len())
+        + request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+    if head > context.header_max_bytes {
+        return Err(Cause::HeadTooLarge(context.header_max_bytes).into());
+    }
+    let path = Path::new(request.uri().path());
+    let Some(verb) = Verb::parse(request.method().as_str()) else {
+        // Nothing is done with such a verb; a path that is something is told apart from one that is nothing.
+        let resource = resource(Verb::Get, &path).or_else(|_| resource(Verb::Put, &path))?;
+        return Err(Cause::WrongVerb(resource.verbs()).into());
+    };
+    let resource = match resource(verb, &path) {
+        // Another verb may know the path.
+        Err(Error::NotFound) => {
+            let other = if verb == Verb::Get { Verb::Put } else { Verb::Get };
+            return Err(match resource(other, &path) {
+                Ok(known) if !known.verbs().contains(&verb) => Cause::WrongVerb(known.verbs()).into(),
+                _ => Error::NotFound.into(),
+            });
+        }
+        found => found?,
+    };
+    if !resource.verbs().contains(&verb) {
+        return Err(Cause::WrongVerb(resource.verbs()).into());
+    }
+    let limit = match resource {
+        Resource::Ephemeral(_) if verb == Verb::Put => context.ephemeral_max_bytes,
+        _ => context.body_max_bytes,
+    };
+    let body = read_body(request, payload, limit, context.request_timeout).await?;
+    let request = Request::new(request, body)?;
+    Ok((context.api.answer(verb, &resource, &request).await?, request))
+}
