@@ -18,8 +18,8 @@ use super::{
 use crate::{
     agents::Agents,
     primitives::{
-        Check, Collection, Committed, Error, Frame, Key, List, Name, Plan, Query, Reading, Record, Select, View,
-        application, configuration, ephemeral, host, link, rfc3339, service, tag, watch,
+        Check, Collection, Committed, Error, Frame, Key, Name, Plan, Query, Reading, Record, View, application,
+        configuration, ephemeral, host, link, rfc3339, service, tag, watch,
     },
     store::{Store, StoreError},
 };
@@ -384,9 +384,4 @@ fn ephemeral_list(records: &[Record]) -> BTreeMap<&str, serde_json::Value> {
         })
     };
     records.iter().map(|record| (ephemeral::path(record), entry(record))).collect()
-}
-
-/// The first records of a collection, for the front page.
-pub(super) fn first_of(collection: Collection, limit: u64) -> Query {
-    Query::List(List { limit: Some(limit), ..List::of(Select::all(collection.as_str())) })
 }

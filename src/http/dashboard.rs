@@ -1,10 +1,12 @@
 //! The front page: what is registered, at a glance.
 
+use super::target::encode;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::api::first_of;
 use crate::{
-    primitives::{Collection, Endpoint, Key, Query, Reading, Record, Status, application, ephemeral, rfc3339, watch},
+    primitives::{
+        Collection, Endpoint, Key, List, Query, Reading, Record, Select, Status, application, ephemeral, rfc3339, watch,
+    },
     store::Version,
 };
 
@@ -22,7 +24,12 @@ const KINDS: [Collection; 6] = [
 /// What the page reads: of each kind the count and the first ones.
 #[must_use]
 pub fn queries() -> Vec<Query> {
-    KINDS.iter().flat_map(|kind| [Query::Count(kind.as_str().to_owned()), first_of(*kind, SHOWN)]).collect()
+    let first = |kind: Collection| List {
+        limit: Some(SHOWN),
+        lengths: kind == Collection::Ephemerals,
+        ..List::of(Select::all(kind.as_str()))
+    };
+    KINDS.iter().flat_map(|kind| [Query::Count(kind.as_str().to_owned()), Query::List(first(*kind))]).collect()
 }
 
 /// The page, of the answers to [`queries`].
@@ -134,8 +141,6 @@ fn title(record: &Record) -> String {
 }
 
 fn href(key: &Key, record: &Record) -> String {
-    let encode =
-        |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
     match key.collection() {
         Collection::Ephemerals => {
             format!("/ephemerals{}", ephemeral::path(record).split('/').map(encode).collect::<Vec<_>>().join("/"))

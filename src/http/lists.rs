@@ -50,6 +50,7 @@ impl Page {
         list.after = parameters.get("after").map(|after| key_after(collection, after));
         let limit = parameters.get("limit").map(limit).transpose()?;
         list.limit = limit.map(|limit| limit + 1);
+        list.lengths = collection == Collection::Ephemerals;
         Ok(Self { collection, limit, list })
     }
 

@@ -10,6 +10,7 @@ mod request;
 mod routes;
 mod server;
 mod target;
+mod unread;
 
 pub use error::failure_body;
 pub use server::Application;

@@ -6,12 +6,11 @@ use actix_web::{
     web::{Bytes, BytesMut, Payload},
 };
 use futures_util::StreamExt;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
     answer::Known,
     error::{Cause, Failure},
-    target::Parameters,
+    target::{Parameters, encode},
 };
 use crate::primitives::{Error, Key, When};
 
@@ -37,8 +36,12 @@ impl Request {
     pub fn new(request: &HttpRequest, body: Bytes) -> Result<Self, Failure> {
         let headers = request.headers();
         let none_match = revisions(headers, header::IF_NONE_MATCH);
+        if !request.method().is_safe() && none_match.as_ref().is_some_and(|revisions| !revisions.is_empty()) {
+            let words = "If-None-Match of a write can only be *; to write a known revision, use If-Match";
+            return Err(Error::Malformed(words.to_owned()).into());
+        }
         Ok(Self {
-            parameters: Parameters::parse(request.query_string()),
+            parameters: Parameters::parse(request.query_string())?,
             when: When {
                 if_match: revisions(headers, header::IF_MATCH),
                 if_absent: none_match.as_ref().is_some_and(Vec::is_empty),
@@ -53,9 +56,7 @@ impl Request {
     /// The URL of a record that has a name, as the client would reach it.
     #[must_use]
     pub fn url_of(&self, key: &Key) -> String {
-        const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-        let name = key.name();
-        format!("{}/{}/{}", self.base_url, key.collection().as_str(), utf8_percent_encode(&name, PLAIN))
+        format!("{}/{}/{}", self.base_url, key.collection().as_str(), encode(&key.name()))
     }
 
     /// Whether the client takes a media type, without weighing: `text/html` of `text/*;q=0.5`.
@@ -105,13 +106,16 @@ fn base_url(request: &HttpRequest) -> String {
 /// Reads a body, and no further than `limit` bytes.
 pub async fn read_body(
     request: &HttpRequest,
-    mut payload: Payload,
+    payload: &mut Payload,
     limit: usize,
     time: Duration,
 ) -> Result<Bytes, Failure> {
     let declared = text(request.headers(), header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limit as u64) {
         return Err(Error::TooLarge { limit }.into());
+    }
+    if declared.unwrap_or(0) == 0 && !request.headers().contains_key(header::TRANSFER_ENCODING) {
+        return Ok(Bytes::new());
     }
     let read = async {
         let mut body = BytesMut::with_capacity(declared.unwrap_or(0) as usize);

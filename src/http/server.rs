@@ -27,6 +27,7 @@ use super::{
     request::{Request, read_body},
     routes::{Resource, Verb, resource},
     target::Path,
+    unread::closing,
 };
 use crate::{
     agents::{Agents, Limits},
@@ -160,7 +161,7 @@ fn serve(
 }
 
 /// Every request comes here; the route table is our own, since paths are keys and no pattern may alter them.
-async fn handle(context: Data<Context>, request: HttpRequest, payload: Payload) -> HttpResponse {
+async fn handle(context: Data<Context>, request: HttpRequest, mut payload: Payload) -> HttpResponse {
     let id = request
         .headers()
         .get(REQUEST_ID)
@@ -170,9 +171,9 @@ async fn handle(context: Data<Context>, request: HttpRequest, payload: Payload) 
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
     let start = Instant::now();
     let mut response = async {
-        let response = match answer(&context, &request, payload).await {
+        let response = match answer(&context, &request, &mut payload).await {
             Ok((answer, read)) => answer.respond(read.known.as_ref().filter(|_| request.method().is_safe())),
-            Err(failure) => failure.respond(),
+            Err(failure) => closing(failure.respond(), payload),
         };
         tracing::debug!(
             method = %request.method(),
@@ -189,7 +190,7 @@ async fn handle(context: Data<Context>, request: HttpRequest, payload: Payload) 
     response
 }
 
-async fn answer(context: &Context, request: &HttpRequest, payload: Payload) -> Result<(Answer, Request), Failure> {
+async fn answer(context: &Context, request: &HttpRequest, payload: &mut Payload) -> Result<(Answer, Request), Failure> {
     let head: usize = request.uri().path_and_query().map_or(0, |target| target.as_str().len())
         + request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
     if head > context.header_max_bytes {

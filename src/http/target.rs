@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::primitives::{Error, Name};
 
@@ -47,9 +47,16 @@ pub fn segment_name(segment: &str) -> Result<Name, Error> {
     Name::parse(segment)
 }
 
+/// A name as one segment of a URL: what RFC 3986 calls unreserved stays as it is.
+#[must_use]
+pub fn encode(name: &str) -> String {
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(name, RESERVED).to_string()
+}
+
 /// Decodes percent-encoding, and `+` as a space, as the original did.
 fn decode(text: &str) -> Result<String, Error> {
-    let malformed = |why: &str| Error::Malformed(format!("The path has {why}; send each byte as %XX"));
+    let malformed = |why: &str| Error::Malformed(format!("The URL has {why}; send each byte as %XX"));
     let spaced: Cow<'_, str> =
         if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
     let bytes = spaced.as_bytes();
@@ -69,10 +76,12 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// Reads a query string.
-    #[must_use]
-    pub fn parse(query: &str) -> Self {
-        Self { pairs: url::form_urlencoded::parse(query.as_bytes()).into_owned().collect() }
+    /// Reads a query string. A name without `=` has no value, and counts as not there, as in the original.
+    pub fn parse(query: &str) -> Result<Self, Error> {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        Ok(Self {
+            pairs: pairs.map(|(name, value)| Ok((decode(name)?, decode(value)?))).collect::<Result<_, Error>>()?,
+        })
     }
 
     /// The last value of a parameter; `None` when it is not there.
@@ -89,9 +98,9 @@ impl Parameters {
     /// The same query with one parameter set to another value.
     #[must_use]
     pub fn with(&self, name: &str, value: &str) -> String {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(self.pairs.iter().filter(|(key, _)| key != name));
-        query.append_pair(name, value).finish()
+        let others = self.pairs.iter().filter(|(key, _)| key != name);
+        let pairs = others.map(|(key, value)| (key.as_str(), value.as_str())).chain([(name, value)]);
+        pairs.map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect::<Vec<_>>().join("&")
     }
 }
 

@@ -99,10 +99,10 @@ pub fn into_bytes(mut record: Record) -> Vec<u8> {
     record.fields.remove(DATA).unwrap_or_default()
 }
 
-/// How many bytes an ephemeral has.
+/// How many bytes an ephemeral has, of a record that was read with [`super::List::lengths`].
 #[must_use]
-pub fn size(record: &Record) -> usize {
-    record.fields.get(DATA).map_or(0, Vec::len)
+pub fn size(record: &Record) -> u64 {
+    record.text(DATA).parse().unwrap_or_default()
 }
 
 /// The path of an ephemeral, with its leading slash.

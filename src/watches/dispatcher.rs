@@ -183,7 +183,7 @@ impl Watches {
 
     fn add(&mut self, record: &Record, shared: &Shared) {
         let Some(watch) = watch::stored(record, &shared.agents.schemes()) else {
-            tracing::warn!(watch = watch::name(record), "no agent here delivers this watch");
+            tracing::warn!(watch = %record.id, "no agent here delivers to the endpoint of this watch");
             return;
         };
         let (number, cursor) = (self.next, record.cursor.unwrap_or(record.revision));

@@ -18,8 +18,19 @@ local function fits(at, list)
   return true
 end
 
-local function add(found, key)
-  local flat = redis.call('HGETALL', record_at(key))
+-- A record with the lengths of its fields' values in place of these.
+local function lengths_of(at)
+  local flat = {}
+  for _, name in ipairs(redis.call('HKEYS', at)) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = string.sub(name, 1, 2) == 'f:' and tostring(redis.call('HSTRLEN', at, name))
+      or redis.call('HGET', at, name)
+  end
+  return flat
+end
+
+local function add(found, key, lengths)
+  local flat = lengths and lengths_of(record_at(key)) or redis.call('HGETALL', record_at(key))
   if #flat > 0 then
     found[#found + 1] = key
     found[#found + 1] = flat
@@ -45,7 +56,7 @@ function answers.list(list)
       math.min(chunk, limit - #found / 2))
     if #keys == 0 then break end
     for _, key in ipairs(keys) do
-      if fits(record_at(key), list) then add(found, key) end
+      if fits(record_at(key), list) then add(found, key, list.lengths) end
     end
     from = '(' .. keys[#keys]
   end

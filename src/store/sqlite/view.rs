@@ -78,10 +78,15 @@ fn list(connection: &Connection, list: &List) -> Result<Vec<Record>, StoreError>
             .all(|(name, value)| record.fields.get(name).map(Vec::as_slice) == Some(value.as_bytes()))
             && list.within.iter().all(|index| record.indexes.contains(index));
         if fits {
-            records.push(record);
+            records.push(if list.lengths { with_lengths(record) } else { record });
         }
     }
     Ok(records)
+}
+
+fn with_lengths(mut record: Record) -> Record {
+    record.fields.values_mut().for_each(|value| *value = value.len().to_string().into_bytes());
+    record
 }
 
 fn members_of(connection: &Connection, collection: &str) -> Result<Vec<Record>, StoreError> {
