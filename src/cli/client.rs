@@ -1,0 +1,231 @@
+//! The client that all commands talk to a server through.
+
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Method, StatusCode, header, redirect};
+use serde_json::Value;
+use url::{Host, Url};
+
+use super::failure::{Failure, causes};
+use crate::settings::shown_url;
+
+/// What a segment of a path may hold as it is: the unreserved letters of RFC 3986, and a few that read well.
+const SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':').remove(b'@').remove(b'=');
+
+/// `--url`, the same for every client command.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Target {
+    /// The server
+    #[arg(long, env = "NOAH_URL", default_value = "http://localhost:5678", hide_env_values = true)]
+    url: String,
+}
+
+impl Target {
+    /// A client of that server. Nothing is sent yet.
+    pub fn client(&self) -> Result<Client, Failure> {
+        let usage = |words: &str| {
+            Failure::usage(format!("{:?} cannot be a server's URL: {words}", shown_url(&self.url)))
+                .hint("it is written http://HOST:PORT, as --url or in NOAH_URL")
+        };
+        let base = Url::parse(&self.url).map_err(|error| usage(&error.to_string()))?;
+        if !["http", "https"].contains(&base.scheme()) {
+            return Err(usage("it starts with neither http:// nor https://"));
+        }
+        Client::new(base)
+    }
+}
+
+/// A connection to one server.
+pub struct Client {
+    base: Url,
+    http: reqwest::Client,
+}
+
+/// One request.
+pub struct Request {
+    method: Method,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    body: Option<Vec<u8>>,
+    if_match: Option<u64>,
+    if_absent: bool,
+}
+
+/// What the server said to a request it did.
+#[derive(Debug)]
+pub struct Answer {
+    /// The body.
+    pub body: Vec<u8>,
+    /// `Noah-Revision`, when it was there.
+    pub revision: Option<u64>,
+}
+
+impl Request {
+    /// A request without a body; `path` is percent-encoded and has no slash in front.
+    pub fn new(method: Method, path: impl Into<String>) -> Self {
+        Self { method, path: path.into(), query: Vec::new(), body: None, if_match: None, if_absent: false }
+    }
+
+    /// With a parameter behind the question mark.
+    pub fn query(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.query.push((name, value.to_string()));
+        self
+    }
+
+    /// With a body.
+    pub fn body(mut self, body: Option<Vec<u8>>) -> Self {
+        self.body = body;
+        self
+    }
+
+    /// Only if the record is at this revision.
+    pub fn if_match(mut self, revision: Option<u64>) -> Self {
+        self.if_match = revision;
+        self
+    }
+
+    /// Only if there is no such record.
+    pub fn if_absent(mut self, absent: bool) -> Self {
+        self.if_absent = absent;
+        self
+    }
+}
+
+impl Client {
+    /// A client of the server at `base`.
+    pub fn new(base: Url) -> Result<Self, Failure> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("noah/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(Duration::from_secs(60));
+        if is_loopback(&base) {
+            // No proxy of the environment can reach this machine's own loopback.
+            builder = builder.no_proxy();
+        }
+        if base.scheme() == "http" {
+            // Spares reading the machine's certificates, which costs more than the request.
+            builder = builder.tls_certs_only([]);
+        }
+        let http = builder.build().map_err(|error| Failure::from_error("no HTTP client could be made", &error))?;
+        Ok(Self { base, http })
+    }
+
+    /// Sends a request; an answer that is no success is a failure with the server's words.
+    pub async fn send(&self, request: Request) -> Result<Answer, Failure> {
+        let (status, answer) = self.exchange(request).await?;
+        if status.is_success() { Ok(answer) } else { Err(refused(status, &answer.body, &self.shown())) }
+    }
+
+    /// The same for a list: that there is nothing in it, which a server says with 404, is `None`.
+    pub async fn list(&self, request: Request) -> Result<Option<Answer>, Failure> {
+        let (status, answer) = self.exchange(request).await?;
+        match status {
+            status if status.is_success() => Ok(Some(answer)),
+            // Only Noah's own 404: that of another server says nothing about lists.
+            StatusCode::NOT_FOUND if failure_of(&answer.body).is_some() => Ok(None),
+            status => Err(refused(status, &answer.body, &self.shown())),
+        }
+    }
+
+    /// The server's URL without user info.
+    pub fn shown(&self) -> String {
+        shown_url(self.base.as_str()).trim_end_matches('/').to_owned()
+    }
+
+    async fn exchange(&self, request: Request) -> Result<(StatusCode, Answer), Failure> {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}/{}", self.base.path().trim_end_matches('/'), request.path));
+        if !request.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&request.query);
+        }
+        let mut builder = self.http.request(request.method, url);
+        if let Some(revision) = request.if_match {
+            builder = builder.header(header::IF_MATCH, format!("\"{revision}\""));
+        }
+        if request.if_absent {
+            builder = builder.header(header::IF_NONE_MATCH, "*");
+        }
+        if let Some(body) = request.body {
+            builder = builder.body(body);
+        }
+        let response = builder.send().await.map_err(|error| self.unreachable(error))?;
+        let status = response.status();
+        let revision = response.headers().get("noah-revision").and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = response.bytes().await.map_err(|error| self.unreachable(error))?.to_vec();
+        Ok((status, Answer { body, revision }))
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> Failure {
+        // The error's own words hold the URL, and so a password that may be in it.
+        let words = causes(&error.without_url());
+        Failure::unreachable(format!("{} could not be reached: {words}", self.shown()))
+            .hint("check that `noah serve` runs there, and that --url or NOAH_URL names it")
+    }
+}
+
+/// The failure of an answer that is no success: 1, or 3 for a server that cannot work now.
+fn refused(status: StatusCode, body: &[u8], server: &str) -> Failure {
+    let said = failure_of(body);
+    let message = match &said {
+        Some((message, _)) => message.clone(),
+        None => format!("{server} answered {status}, and not as Noah does"),
+    };
+    let failure = match status.as_u16() {
+        502..=504 => Failure::unreachable(message),
+        _ => Failure::unmet(message),
+    };
+    match said {
+        Some((_, Some(hint))) => failure.hint(hint),
+        Some((_, None)) => failure,
+        None => failure.hint("check that --url or NOAH_URL names a Noah server"),
+    }
+}
+
+/// The words and the hint of Noah's error body, when it is one.
+fn failure_of(body: &[u8]) -> Option<(String, Option<String>)> {
+    let json: Value = serde_json::from_slice(body).ok()?;
+    let hint = json.get("hint").and_then(Value::as_str).map(str::to_owned);
+    Some((json.get("error_message")?.as_str()?.to_owned(), hint))
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// A path as a person writes it, `hosts/web 1` with or without a slash in front, as a URL has it.
+pub fn encode_path(path: &str) -> Result<String, Failure> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let dots = |segment: &str| segment == "." || segment == "..";
+    if path.is_empty() || path.split('/').any(dots) {
+        return Err(Failure::usage(format!("{path:?} is no path"))
+            .hint("a path is written hosts/web1, services/haproxy/web1 or ephemerals/db/master"));
+    }
+    let segments: Vec<String> = path.split('/').map(encode_segment).collect();
+    Ok(segments.join("/"))
+}
+
+/// One segment of a path.
+pub fn encode_segment(segment: &str) -> String {
+    utf8_percent_encode(segment, SEGMENT).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_encoded_by_segment() {
+        assert_eq!(encode_path("/hosts/web 1").unwrap(), "hosts/web%201");
+        assert_eq!(encode_path("ephemerals/a%2Fb//ü/").unwrap(), "ephemerals/a%252Fb//%C3%BC/");
+        assert_eq!(encode_path("services/haproxy::balanced/a?b#c").unwrap(), "services/haproxy::balanced/a%3Fb%23c");
+        assert!(encode_path("/").is_err() && encode_path("hosts/../x").is_err());
+    }
+}

@@ -1,0 +1,193 @@
+//! `noah list KIND`
+
+use reqwest::Method;
+use serde_json::Value;
+
+use super::{
+    Done, block_on,
+    client::{Client, Request, Target},
+    failure::Failure,
+    output::{self, Output},
+    table::Table,
+};
+use crate::settings::shown_url;
+
+/// How many ephemerals are asked for when nobody says how many: the server gives no list of them without a limit.
+const EPHEMERALS: u64 = 1000;
+
+/// What can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    Hosts,
+    Services,
+    Applications,
+    Configurations,
+    Ephemerals,
+    Tags,
+    Watches,
+}
+
+/// Lists what is stored of one kind.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    kind: Kind,
+    /// Only hosts or services that are up, down or pending
+    #[arg(long)]
+    status: Option<String>,
+    /// Only what has this tag
+    #[arg(long)]
+    tag: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// Only what comes behind this name, to go on where a list with a limit ended
+    #[arg(long, value_name = "NAME")]
+    after: Option<String>,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Args {
+    pub fn run(self) -> Done {
+        let client = self.target.client()?;
+        let limit = self.limit.or((self.kind == Kind::Ephemerals).then_some(EPHEMERALS));
+        let mut request = Request::new(Method::GET, self.kind.as_str());
+        for (name, value) in [("status", self.status), ("tag", self.tag), ("after", self.after)] {
+            if let Some(value) = value {
+                request = request.query(name, value);
+            }
+        }
+        if let Some(limit) = limit {
+            request = request.query("limit", limit);
+        }
+        if self.kind == Kind::Configurations && !self.output.json() {
+            request = request.query("short", true);
+        }
+        block_on(show(&client, self.kind, request, limit, self.output))
+    }
+}
+
+/// Asks for a list and prints it.
+pub async fn show(client: &Client, kind: Kind, request: Request, limit: Option<u64>, output: Output) -> Done {
+    let answer = client.list(request).await?;
+    if output.json() {
+        let empty = if kind == Kind::Watches { "[]" } else { "{}" };
+        return match answer {
+            Some(answer) => output::text(&String::from_utf8_lossy(&answer.body)),
+            None => output::text(empty),
+        };
+    }
+    let json = match answer {
+        Some(answer) => serde_json::from_slice(&answer.body).map_err(|error| {
+            Failure::unmet(format!("{} answered something that is no JSON: {error}", client.shown()))
+        })?,
+        None => Value::Null,
+    };
+    let table = kind.table(&json);
+    output::text(&table.render())?;
+    if limit.is_some_and(|limit| table.len() as u64 >= limit) {
+        output::remark("there may be more: go on with --after and the last name, or raise --limit");
+    }
+    Ok(())
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Hosts => "hosts",
+            Self::Services => "services",
+            Self::Applications => "applications",
+            Self::Configurations => "configurations",
+            Self::Ephemerals => "ephemerals",
+            Self::Tags => "tags",
+            Self::Watches => "watches",
+        }
+    }
+
+    fn table(self, json: &Value) -> Table {
+        match self {
+            Self::Hosts => by_name(json, ["HOST", "STATUS", "SERVICES", "TAGS", "UPDATED"], |host| {
+                [text(host, "status"), statuses(&host["services"]), words(&host["tags"]), text(host, "updated_at")]
+            }),
+            Self::Services => services(json),
+            Self::Applications => by_name(json, ["APPLICATION", "CONFIGURATIONS", "TAGS", "UPDATED"], |application| {
+                let names: Vec<&str> = entries(&application["configurations"]).map(|(name, _)| name).collect();
+                [names.join(" "), words(&application["tags"]), text(application, "updated_at")]
+            }),
+            Self::Configurations => by_name(json, ["CONFIGURATION", "FORMAT", "CREATED", "UPDATED"], |entry| {
+                [text(entry, "format"), text(entry, "created_at"), text(entry, "updated_at")]
+            }),
+            Self::Ephemerals => by_name(json, ["PATH", "BYTES", "TAGS", "UPDATED"], |ephemeral| {
+                [text(ephemeral, "bytes"), words(&ephemeral["tags"]), text(ephemeral, "updated_at")]
+            }),
+            Self::Tags => by_name(json, ["TAG", "MEMBERS", "UPDATED"], |tag| [members(tag), text(tag, "updated_at")]),
+            Self::Watches => watches(json),
+        }
+    }
+}
+
+/// A table of a map by name; `cells` makes all columns but the first, which is the name.
+fn by_name<const N: usize, const M: usize>(
+    json: &Value,
+    heading: [&str; N],
+    cells: impl Fn(&Value) -> [String; M],
+) -> Table {
+    const { assert!(N == M + 1, "the name and the other columns make the heading") };
+    let mut table = Table::new(&heading);
+    for (name, entry) in entries(json) {
+        table.row([vec![name.to_owned()], cells(entry).to_vec()].concat());
+    }
+    table
+}
+
+fn services(json: &Value) -> Table {
+    let mut table = Table::new(&["SERVICE", "HOST", "STATUS", "TAGS", "UPDATED"]);
+    for (service, hosts) in entries(json) {
+        for (host, entry) in entries(hosts) {
+            let updated = text(entry, "updated_at");
+            table.row(vec![service.into(), host.into(), text(entry, "status"), words(&entry["tags"]), updated]);
+        }
+    }
+    table
+}
+
+fn watches(json: &Value) -> Table {
+    let mut table = Table::new(&["PATTERN", "ENDPOINT", "NAME"]);
+    for watch in json.as_array().into_iter().flatten() {
+        table.row(vec![text(watch, "pattern"), shown_url(&text(watch, "endpoint")), text(watch, "name")]);
+    }
+    table
+}
+
+fn entries(json: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    json.as_object().into_iter().flatten().map(|(name, entry)| (name.as_str(), entry))
+}
+
+fn text(json: &Value, field: &str) -> String {
+    match &json[field] {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn words(json: &Value) -> String {
+    let words: Vec<&str> = json.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    words.join(" ")
+}
+
+fn statuses(services: &Value) -> String {
+    let words: Vec<String> =
+        entries(services).map(|(name, status)| format!("{name}={}", status.as_str().unwrap_or("?"))).collect();
+    words.join(" ")
+}
+
+/// How many of each kind carry a tag: `2 hosts 1 services`.
+fn members(tag: &Value) -> String {
+    let words: Vec<String> = entries(tag)
+        .filter_map(|(kind, members)| members.as_object().map(|members| format!("{} {kind}", members.len())))
+        .collect();
+    words.join(" ")
+}

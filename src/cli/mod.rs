@@ -1,0 +1,106 @@
+//! The command line: one file per command.
+//!
+//! `serve`, `poke`, `demo` and `migrate` work on this machine; the others are clients over [`client::Client`].
+//! A command ends with [`failure::Failure`] or well, and the exit code says which: 0 done, 1 a condition that is
+//! not met, 2 wrong usage, 3 the server or the store could not be reached.
+
+mod body;
+mod client;
+mod completions;
+mod delete;
+mod demo;
+mod failure;
+mod get;
+mod list;
+mod logging;
+mod migrate;
+mod output;
+mod poke;
+mod put;
+mod serve;
+mod shutdown;
+mod table;
+mod version;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+
+/// What every command gives back.
+type Done = Result<(), Failure>;
+
+/// A registry that machines write to with curl, that remembers what changed, and that makes the right commands run.
+#[derive(Parser)]
+#[command(
+    name = "noah",
+    version,
+    after_help = "Exit codes: 0 done, 1 a condition not met, 2 wrong usage, 3 the server could not be reached."
+)]
+struct Noah {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API, and deliver to the endpoints of watches
+    Serve(Box<serve::Args>),
+    /// Listen for pokes, and run a command for them
+    Poke(poke::Args),
+    /// Show the whole way from a PUT to a command that runs, on a temporary store
+    Demo(demo::Args),
+    /// Print what is stored at a path
+    Get(get::Args),
+    /// Store something at a path
+    Put(put::Args),
+    /// Delete what is stored at a path
+    Delete(delete::Args),
+    /// List what is stored of one kind
+    List(list::Args),
+    /// Add, list and remove watches
+    #[command(subcommand)]
+    Watch(watch::Command),
+    /// Bring the schema of a store up to date
+    Migrate(migrate::Args),
+    /// Print noah's version
+    Version,
+    /// Print the completions of a shell
+    Completions(completions::Args),
+}
+
+/// Runs the command that this process was started with.
+#[must_use]
+pub fn run() -> ExitCode {
+    let done = match Noah::parse().command {
+        Command::Serve(args) => args.run(),
+        Command::Poke(args) => args.run(),
+        Command::Demo(args) => args.run(),
+        Command::Get(args) => args.run(),
+        Command::Put(args) => args.run(),
+        Command::Delete(args) => args.run(),
+        Command::List(args) => args.run(),
+        Command::Watch(command) => command.run(),
+        Command::Migrate(args) => args.run(),
+        Command::Version => version::run(),
+        Command::Completions(args) => args.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Runs a future on a runtime of its own: on this thread, which is enough for a client and starts at once.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::from_error("no runtime could be started", &error))?.block_on(future)
+}
+
+/// The same on several threads, for what serves others.
+fn block_on_all_cores<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| Failure::from_error("no runtime could be started", &error))?.block_on(future)
+}

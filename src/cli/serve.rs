@@ -1,0 +1,131 @@
+//! `noah serve`
+
+use std::{env, path::PathBuf};
+
+use super::{
+    Done, block_on_all_cores,
+    failure::{Failure, causes},
+    logging, output, shutdown,
+};
+use crate::{
+    http::Application,
+    settings::{Settings, Sources},
+};
+
+/// Serves the API, and delivers to the endpoints of watches. Every flag is a setting, described with its default
+/// in examples/noah.toml.
+#[derive(Debug, Default, clap::Args)]
+pub struct Args {
+    /// A TOML file with settings (also NOAH_CONFIG)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen: 127.0.0.1:5678
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Only the port to listen on
+    #[arg(short, long, conflicts_with = "listen")]
+    port: Option<u16>,
+    /// sqlite:FILE, redis://HOST:PORT/DB or rediss://HOST:PORT/DB
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// The same as --store
+    #[arg(short, long, value_name = "URL", conflicts_with = "store")]
+    redis: Option<String>,
+    /// What keeps several Noahs on one Redis apart
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// What a write survives: always, everysec or none
+    #[arg(long, value_name = "WORD")]
+    durability: Option<String>,
+    /// Serve the API only, and deliver nothing
+    #[arg(long)]
+    no_agents: bool,
+    /// Listen beyond loopback, although nothing asks who a client is
+    #[arg(long)]
+    insecure: bool,
+    /// The longest data of an ephemeral
+    #[arg(long, value_name = "BYTES")]
+    ephemeral_max_bytes: Option<String>,
+    /// The longest JSON body
+    #[arg(long, value_name = "BYTES")]
+    body_max_bytes: Option<String>,
+    /// The longest head of a request
+    #[arg(long, value_name = "BYTES")]
+    header_max_bytes: Option<String>,
+    /// How long a client may take to send its head, and its body
+    #[arg(long, value_name = "DURATION")]
+    request_timeout: Option<String>,
+    /// How long a graceful stop may take
+    #[arg(long, value_name = "DURATION")]
+    shutdown_deadline: Option<String>,
+    /// human or json
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// error, warn, info, debug, trace or off, or by part
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// How long connecting to an endpoint may take
+    #[arg(long, value_name = "DURATION")]
+    delivery_connect_timeout: Option<String>,
+    /// How long one delivery may take
+    #[arg(long, value_name = "DURATION")]
+    delivery_timeout: Option<String>,
+    /// The pause after the first failed delivery
+    #[arg(long, value_name = "DURATION")]
+    delivery_retry_first: Option<String>,
+    /// The longest pause between two deliveries
+    #[arg(long, value_name = "DURATION")]
+    delivery_retry_max: Option<String>,
+    /// By which part of itself a pause varies, 0 to 1
+    #[arg(long, value_name = "PART")]
+    delivery_jitter: Option<String>,
+}
+
+impl Args {
+    /// The settings that the flags, the environment, the file and the defaults make.
+    fn settings(self) -> Result<Settings, Failure> {
+        let flags = [
+            ("listen", self.listen),
+            ("store", self.store.or(self.redis)),
+            ("namespace", self.namespace),
+            ("durability", self.durability),
+            ("agents", self.no_agents.then(|| "false".to_owned())),
+            ("insecure", self.insecure.then(|| "true".to_owned())),
+            ("ephemeral_max_bytes", self.ephemeral_max_bytes),
+            ("body_max_bytes", self.body_max_bytes),
+            ("header_max_bytes", self.header_max_bytes),
+            ("request_timeout", self.request_timeout),
+            ("shutdown_deadline", self.shutdown_deadline),
+            ("log.format", self.log_format),
+            ("log.level", self.log_level),
+            ("delivery.connect_timeout", self.delivery_connect_timeout),
+            ("delivery.timeout", self.delivery_timeout),
+            ("delivery.retry_first", self.delivery_retry_first),
+            ("delivery.retry_max", self.delivery_retry_max),
+            ("delivery.jitter", self.delivery_jitter),
+        ];
+        let flags = flags.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).collect();
+        let variable = |name: &str| env::var_os(name);
+        Ok(Settings::load(&Sources { flags, port: self.port, file: self.config, variable: &variable })?)
+    }
+
+    pub fn run(self) -> Done {
+        let settings = self.settings()?;
+        logging::init(settings.log.format, &settings.log.level)?;
+        block_on_all_cores(serve(&settings))
+    }
+}
+
+async fn serve(settings: &Settings) -> Done {
+    let shutdown = shutdown::signalled()?;
+    let application = start(settings).await?;
+    output::text(&format!("listening on http://{}", application.addr()))?;
+    application.run_until(shutdown).await.map_err(|error| Failure::from_error("the server failed", &error))
+}
+
+/// Builds the server, or says why it cannot be started.
+pub async fn start(settings: &Settings) -> Result<Application, Failure> {
+    Application::build(settings)
+        .await
+        .map_err(|error| Failure::unmet(format!("the server could not be started: {}", causes(error.as_ref()))))
+}

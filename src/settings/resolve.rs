@@ -1,0 +1,123 @@
+//! From the raw layers to typed settings: each key's type, its range, and what contradicts what.
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::{
+    Delivery, LEVELS, Log, LogFormat, Settings, SettingsError, address, is_level, layers::Layers, parse_duration,
+    refuse_exposed,
+};
+use crate::store;
+
+const MAX_BYTES: usize = 256 << 20;
+const HOUR: Duration = Duration::from_secs(3600);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// The settings that the strongest values make; `port` replaces that of `listen`.
+pub(super) fn resolve(layers: &Layers, port: Option<u16>) -> Result<Settings, SettingsError> {
+    let mut listen = layers.read(
+        "listen",
+        "an address and a port, like 127.0.0.1:5678, [::1]:5678, localhost:5678 or 0.0.0.0:5678",
+        |value| address(value.as_str()?),
+    )?;
+    listen.set_port(port.unwrap_or(listen.port()));
+    let settings = Settings {
+        listen,
+        store: store_options(layers)?,
+        agents: flag(layers, "agents")?,
+        insecure: flag(layers, "insecure")?,
+        ephemeral_max_bytes: size(layers, "ephemeral_max_bytes", 1, MAX_BYTES)?,
+        body_max_bytes: size(layers, "body_max_bytes", 64, MAX_BYTES)?,
+        header_max_bytes: size(layers, "header_max_bytes", 1024, 65536)?,
+        request_timeout: duration(layers, "request_timeout", MILLISECOND, HOUR)?,
+        shutdown_deadline: duration(layers, "shutdown_deadline", Duration::ZERO, HOUR)?,
+        log: log(layers)?,
+        delivery: delivery(layers)?,
+    };
+    refuse_exposed(settings.listen, settings.insecure)?;
+    Ok(settings)
+}
+
+fn store_options(layers: &Layers) -> Result<store::Options, SettingsError> {
+    let url = layers.read("store", "sqlite:FILE, redis://HOST:PORT/DB or rediss://HOST:PORT/DB", |value| {
+        value.as_str().filter(|url| is_store(url)).map(str::to_owned)
+    })?;
+    let namespace = layers.read("namespace", "1 to 64 letters, digits, or any of - _ . :", |value| {
+        value.as_str().filter(|name| is_namespace(name)).map(str::to_owned)
+    })?;
+    let durability = layers.read("durability", "always, everysec or none", |value| value.as_str()?.parse().ok())?;
+    Ok(store::Options { url, namespace, durability })
+}
+
+fn log(layers: &Layers) -> Result<Log, SettingsError> {
+    let format = layers.read("log.format", "human or json", |value| match value.as_str()? {
+        "human" => Some(LogFormat::Human),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    })?;
+    let level =
+        layers.read("log.level", LEVELS, |value| value.as_str().filter(|text| is_level(text)).map(str::to_owned))?;
+    Ok(Log { format, level })
+}
+
+fn delivery(layers: &Layers) -> Result<Delivery, SettingsError> {
+    let month = 30 * 24 * HOUR;
+    let delivery = Delivery {
+        connect_timeout: duration(layers, "delivery.connect_timeout", MILLISECOND, HOUR)?,
+        timeout: duration(layers, "delivery.timeout", MILLISECOND, HOUR)?,
+        retry_first: duration(layers, "delivery.retry_first", MILLISECOND, month)?,
+        retry_max: duration(layers, "delivery.retry_max", MILLISECOND, month)?,
+        jitter: layers.read("delivery.jitter", "a number from 0 to 1", |value| {
+            value.as_float().filter(|jitter| (0.0..=1.0).contains(jitter))
+        })?,
+    };
+    refuse_above(("delivery.connect_timeout", delivery.connect_timeout), ("delivery.timeout", delivery.timeout))?;
+    refuse_above(("delivery.retry_first", delivery.retry_first), ("delivery.retry_max", delivery.retry_max))?;
+    Ok(delivery)
+}
+
+fn refuse_above(low: (&str, Duration), high: (&str, Duration)) -> Result<(), SettingsError> {
+    if low.1 <= high.1 {
+        return Ok(());
+    }
+    let show = humantime::format_duration;
+    Err(SettingsError::Contradiction(format!(
+        "{} ({}) is longer than {} ({}): lower the first or raise the second",
+        low.0,
+        show(low.1),
+        high.0,
+        show(high.1)
+    )))
+}
+
+fn is_store(url: &str) -> bool {
+    match url.split_once(':') {
+        Some(("sqlite", file)) => !file.is_empty(),
+        Some(("redis" | "rediss", _)) => Url::parse(url).is_ok_and(|url| url.has_host()),
+        _ => false,
+    }
+}
+
+fn is_namespace(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+fn flag(layers: &Layers, key: &str) -> Result<bool, SettingsError> {
+    layers.read(key, "true or false", toml::Value::as_bool)
+}
+
+fn size(layers: &Layers, key: &str, least: usize, most: usize) -> Result<usize, SettingsError> {
+    layers.read(key, &format!("a number of bytes from {least} to {most}"), |value| {
+        usize::try_from(value.as_integer()?).ok().filter(|size| (least..=most).contains(size))
+    })
+}
+
+fn duration(layers: &Layers, key: &str, least: Duration, most: Duration) -> Result<Duration, SettingsError> {
+    let show = humantime::format_duration;
+    let allowed = format!("a duration from {} to {}, written 500ms, 30s, 10m, 1h or 30d", show(least), show(most));
+    layers.read(key, &allowed, |value| {
+        parse_duration(value.as_str()?).ok().filter(|duration| (least..=most).contains(duration))
+    })
+}
