@@ -18,7 +18,7 @@ use super::{
 use crate::{
     agents::Agents,
     primitives::{
-        Check, Collection, Committed, Error, Frame, Key, Name, Plan, Query, Reading, Record, View, application,
+        Check, Collection, Committed, Error, Frame, Key, Name, Plan, Query, Reading, Record, View, When, application,
         configuration, ephemeral, host, link, rfc3339, service, tag, watch,
     },
     store::{Store, StoreError},
@@ -133,7 +133,10 @@ impl Api {
             }
             Resource::TagOn(key) => self.edited(&tag::put(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Record(key)) => self.edited(&link::put(key.clone(), body, when)?).await,
-            Resource::LinkOn(Object::Service(name)) => self.edited_everywhere(&link::put_service(name, body)?).await,
+            Resource::LinkOn(Object::Service(name)) => {
+                unconditional(when)?;
+                self.edited_everywhere(&link::put_service(name, body)?).await
+            }
             Resource::WatchOn(object) => {
                 let (pattern, check) = match object {
                     Object::Record(key) => (watch::pattern_of(key), Check::Exists(key.clone())),
@@ -155,6 +158,7 @@ impl Api {
                 Ok(gone(&host::delete_answer(name, &done), &done))
             }
             Resource::Service(name) => {
+                unconditional(when)?;
                 let done = self.commit(&service::delete_everywhere(name)).await?;
                 Ok(gone(&service::delete_everywhere_answer(name, &done), &done))
             }
@@ -184,7 +188,10 @@ impl Api {
             }
             Resource::TagOn(key) => self.edited(&tag::delete(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Record(key)) => self.edited(&link::delete(key.clone(), body, when)?).await,
-            Resource::LinkOn(Object::Service(name)) => self.edited_everywhere(&link::delete_service(name, body)?).await,
+            Resource::LinkOn(Object::Service(name)) => {
+                unconditional(when)?;
+                self.edited_everywhere(&link::delete_service(name, body)?).await
+            }
             _ => Err(wrong_verb(resource)),
         }
     }
@@ -344,6 +351,15 @@ fn changed<T: Serialize>(body: &T, done: &Committed, op: usize) -> Answer {
 /// The answer to a deletion, which leaves nothing that could have an entity tag.
 fn gone<T: Serialize>(body: &T, done: &Committed) -> Answer {
     Answer::json(body).at(done.revision)
+}
+
+/// Refuses a condition where there is no single record that it could be about.
+fn unconditional(when: &When) -> Result<()> {
+    if *when == When::default() {
+        return Ok(());
+    }
+    let words = "A condition is about one record; this is about a service on all its hosts";
+    Err(Error::Malformed(words.to_owned()).into())
 }
 
 fn wrong_verb(resource: &Resource) -> Failure {
