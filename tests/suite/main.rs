@@ -1,0 +1,17 @@
+//! The suite: the contract of the stores, the original's recording, and the whole server from outside.
+
+mod bad_input;
+mod cli;
+mod contract;
+mod crash;
+mod layers;
+mod outage;
+mod page;
+mod poke;
+mod race;
+mod readme;
+mod roundtrip;
+mod settings;
+mod support;
+mod watching;
+mod wire;

@@ -1,0 +1,114 @@
+use std::time::Duration;
+
+use reqwest::{Body, Method, RequestBuilder, header::HeaderMap};
+use serde_json::Value;
+
+/// A client of one server.
+#[derive(Clone)]
+pub struct Client {
+    root: String,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// Of the server at `root`.
+    pub fn new(root: String) -> Self {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(60))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        Self { root, http }
+    }
+
+    /// A request that is yet to be sent.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.root))
+    }
+
+    /// `GET`.
+    pub async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::GET, path)).await
+    }
+
+    /// `PUT` of these bytes.
+    pub async fn put(&self, path: &str, body: impl Into<Body>) -> Answer {
+        Answer::of(self.request(Method::PUT, path).body(body)).await
+    }
+
+    /// `PUT` that must succeed.
+    pub async fn put_ok(&self, path: &str, body: impl Into<Body>) -> Answer {
+        let answer = self.put(path, body).await;
+        assert_eq!(answer.status, 200, "PUT {path}: {}", answer.text());
+        answer
+    }
+
+    /// `DELETE`.
+    pub async fn delete(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::DELETE, path)).await
+    }
+
+    /// `DELETE` of what the JSON says.
+    pub async fn delete_json(&self, path: &str, body: &Value) -> Answer {
+        Answer::of(self.request(Method::DELETE, path).body(body.to_string())).await
+    }
+
+    /// `PUT /watches`, which must succeed.
+    pub async fn watch(&self, pattern: &str, endpoint: &str) -> Answer {
+        let body = serde_json::json!({"pattern": pattern, "endpoint": endpoint});
+        self.put_ok("/watches", body.to_string()).await
+    }
+}
+
+/// What a server said.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The answer to a request.
+    pub async fn of(request: RequestBuilder) -> Self {
+        Self::try_of(request).await.unwrap()
+    }
+
+    /// The answer to a request that may get none.
+    pub async fn try_of(request: RequestBuilder) -> reqwest::Result<Self> {
+        let response = request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Self { status, headers, body: response.bytes().await?.to_vec() })
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
+    }
+
+    /// A header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// `Noah-Revision`.
+    pub fn revision(&self) -> u64 {
+        let text = self.header("noah-revision").unwrap_or_else(|| panic!("no Noah-Revision: {self:?}"));
+        text.parse().unwrap()
+    }
+
+    /// The words of Noah's failure body, which this must be.
+    pub fn failure(&self) -> String {
+        let body = self.json();
+        assert_eq!(body["result"], "failure", "{}", self.text());
+        let words = body["error_message"].as_str().unwrap_or_default();
+        assert!(!words.is_empty(), "it does not say what is wrong: {}", self.text());
+        words.to_owned()
+    }
+}

@@ -1,0 +1,94 @@
+use std::sync::Arc;
+
+use noah::store::{self, Durability, Options, Store};
+use tempfile::TempDir;
+
+use super::Redis;
+
+/// The stores there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    Sqlite,
+    Redis,
+}
+
+/// A fresh store that no other test sees.
+pub struct Database {
+    pub backend: Backend,
+    pub namespace: String,
+    dir: TempDir,
+    redis: Option<Redis>,
+}
+
+impl Database {
+    /// A fresh store of that kind.
+    pub async fn on(backend: Backend) -> Self {
+        let redis = (backend == Backend::Redis).then(Redis::start);
+        Self { backend, namespace: "noah".to_owned(), dir: tempfile::tempdir().unwrap(), redis }
+    }
+
+    /// A fresh store that keeps what it has answered, whatever ends it.
+    pub async fn durable(backend: Backend) -> Self {
+        let redis = (backend == Backend::Redis).then(Redis::start_durable);
+        Self { redis, ..Self::on(Backend::Sqlite).await }.of(backend)
+    }
+
+    /// A store on this Redis.
+    pub async fn over(redis: Redis) -> Self {
+        Self { redis: Some(redis), ..Self::on(Backend::Sqlite).await }.of(Backend::Redis)
+    }
+
+    fn of(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// What `--store` takes.
+    pub fn url(&self) -> String {
+        match &self.redis {
+            Some(redis) => redis.url(),
+            None => format!("sqlite:{}", self.file().display()),
+        }
+    }
+
+    /// SQLite's file.
+    pub fn file(&self) -> std::path::PathBuf {
+        self.dir.path().join("noah.db")
+    }
+
+    /// A directory for whatever else a test writes.
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// The Redis below it.
+    pub fn redis(&mut self) -> &mut Redis {
+        self.redis.as_mut().expect("this test is about Redis")
+    }
+
+    /// How the store is opened.
+    pub fn options(&self, durability: Durability) -> Options {
+        Options { url: self.url(), namespace: self.namespace.clone(), durability }
+    }
+
+    /// A handle of its own.
+    pub async fn open(&self) -> Arc<dyn Store> {
+        let durability = if self.backend == Backend::Sqlite { Durability::Everysec } else { Durability::None };
+        store::open(&self.options(durability)).await.unwrap()
+    }
+
+    /// The whole log, read through a handle of its own.
+    pub async fn whole_log(&self) -> Vec<noah::primitives::Event> {
+        let store = self.open().await;
+        let mut events: Vec<noah::primitives::Event> = Vec::new();
+        loop {
+            let after = events.last().map_or(0, |event| event.revision);
+            let page = store.log(after, 1000).await.unwrap();
+            if page.is_empty() {
+                store.close().await;
+                return events;
+            }
+            events.extend(page);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What every test stands on: real servers on free ports, stores of its own, and waiting without sleeping.
+
+mod client;
+mod database;
+mod noah;
+mod raw;
+mod receiver;
+mod redis;
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+pub use client::{Answer, Client};
+pub use database::{Backend, Database};
+pub use noah::Noah;
+pub use raw::{Raw, RawAnswer};
+pub use receiver::{Behaviour, Hit, Receiver};
+pub use redis::Redis;
+
+/// How long anything may take before it counts as broken. Generous, for busy machines; nothing waits for it
+/// unless it fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Looks every few milliseconds until `look` finds something, and says `what` it was that never came.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl FnMut() -> F) -> T {
+    eventually_within(PATIENCE, what, look).await
+}
+
+/// [`eventually`] with a deadline of its own.
+pub async fn eventually_within<T, F: Future<Output = Option<T>>>(
+    patience: Duration,
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Makes a test of each named function for every store: `sqlite::NAME` and `redis::NAME`. The function takes
+/// the fixture, which is made fresh on that store.
+macro_rules! on_both_stores {
+    ($fixture:ident: $($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(super::$fixture::on($crate::support::Backend::Sqlite).await).await;
+            })+
+        }
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(super::$fixture::on($crate::support::Backend::Redis).await).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_both_stores;

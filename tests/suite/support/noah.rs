@@ -1,0 +1,206 @@
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, mpsc},
+    time::{Duration, Instant},
+};
+
+use super::{Backend, Client, Database, PATIENCE};
+
+/// `noah serve` as a process of its own, on a free port, gone with this value.
+pub struct Noah {
+    pub database: Database,
+    args: Vec<String>,
+    child: Child,
+    address: String,
+    stdout: Arc<Mutex<String>>,
+    starts: u32,
+    client: Client,
+}
+
+impl Noah {
+    /// A server on a fresh store.
+    pub async fn on(backend: Backend) -> Self {
+        Self::start(Database::on(backend).await, &[])
+    }
+
+    /// A server on a fresh store, with more arguments.
+    pub async fn with(backend: Backend, args: &[&str]) -> Self {
+        Self::start(Database::on(backend).await, args)
+    }
+
+    /// A server on this store, with more arguments.
+    pub fn start(database: Database, args: &[&str]) -> Self {
+        let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+        let (child, address, stdout) = launch(&database, &args, 1);
+        let client = Client::new(format!("http://{address}"));
+        Self { database, args, child, address, stdout, starts: 1, client }
+    }
+
+    /// Starts it again on the same store. It must have ended.
+    pub fn start_again(&mut self) {
+        assert!(self.child.try_wait().unwrap().is_some(), "it still runs");
+        self.starts += 1;
+        (self.child, self.address, self.stdout) = launch(&self.database, &self.args, self.starts);
+        self.client = Client::new(self.url());
+    }
+
+    /// Another server on the same store, which this one must outlive.
+    pub fn sibling(&self) -> Sibling {
+        let (child, address, _) = launch(&self.database, &self.args, 100 + self.starts);
+        Sibling { child, client: Client::new(format!("http://{address}")) }
+    }
+
+    /// Where it listens: `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Its root, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A client of it.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Ends it without a chance to do anything about it.
+    pub fn kill9(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop, without waiting for it.
+    pub fn sigterm(&self) {
+        signal(&self.child, libc::SIGTERM);
+    }
+
+    /// Interrupts it, as Ctrl-C does, without waiting for it.
+    pub fn interrupt(&self) {
+        signal(&self.child, libc::SIGINT);
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "noah does not stop");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Asks it to stop, and waits until it has; it must say that all went well.
+    pub fn terminate(&mut self) {
+        self.sigterm();
+        let status = self.wait();
+        assert!(status.success(), "noah ended with {status}");
+    }
+
+    /// Everything it has said since it was last started, on both streams.
+    pub fn logs(&self) -> String {
+        let stderr = std::fs::read(log_file(&self.database, self.starts)).unwrap_or_default();
+        self.stdout.lock().unwrap().clone() + &String::from_utf8_lossy(&stderr)
+    }
+}
+
+impl std::ops::Deref for Noah {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Noah {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- what noah said:\n{}---", self.logs());
+        }
+    }
+}
+
+/// A second server on a store.
+pub struct Sibling {
+    child: Child,
+    client: Client,
+}
+
+impl std::ops::Deref for Sibling {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Sibling {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal to a process that was started here and not yet waited for.
+pub fn signal(child: &Child, number: libc::c_int) {
+    let pid = libc::pid_t::try_from(child.id()).unwrap();
+    // SAFETY: `kill` takes no pointers; the process is our child and not reaped, so the id is still its own.
+    assert_eq!(unsafe { libc::kill(pid, number) }, 0, "there is no process {pid}");
+}
+
+/// A command of the binary under test, without the settings of whoever runs the tests.
+pub fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_noah"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("NOAH_") || text == "REDIS_URL" || text == "RUST_LOG" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn log_file(database: &Database, start: u32) -> std::path::PathBuf {
+    database.dir().join(format!("noah-{start}.log"))
+}
+
+fn launch(database: &Database, args: &[String], start: u32) -> (Child, String, Arc<Mutex<String>>) {
+    let mut command = command();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--store", &database.url()]);
+    if database.backend == Backend::Redis {
+        command.args(["--namespace", &database.namespace]);
+    }
+    // What fails is tried again soon, so that tests need not wait.
+    command.args(["--delivery-retry-first", "100ms", "--delivery-retry-max", "1s"]);
+    let log = File::create(log_file(database, start)).unwrap();
+    command.args(args).current_dir(database.dir()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let stdout = Arc::new(Mutex::new(String::new()));
+    let (found, address) = mpsc::channel();
+    let said = Arc::clone(&stdout);
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            if let Some((_, rest)) = line.split_once("listening on http://") {
+                let _ = found.send(rest.split_whitespace().next().unwrap_or_default().to_owned());
+            }
+            said.lock().unwrap().push_str(&(line + "\n"));
+        }
+    });
+    match address.recv_timeout(PATIENCE) {
+        Ok(address) => (child, address, stdout),
+        Err(_) => {
+            let _ = child.kill();
+            let status = child.wait();
+            let stderr = std::fs::read_to_string(log_file(database, start)).unwrap_or_default();
+            panic!("noah does not listen; it ended with {status:?} and said:\n{}{stderr}", stdout.lock().unwrap());
+        }
+    }
+}
