@@ -4,7 +4,8 @@ use url::Url;
 
 use super::Error;
 
-/// Where a watch's events are sent. It may hold a password, so it is written to logs without its user info.
+/// Where a watch's events are sent. It may hold a password, and its path may be one, so of all that only the
+/// scheme, the host and the port are written to logs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     text: String,
@@ -54,7 +55,7 @@ impl fmt::Display for Endpoint {
         if let Some(port) = self.url.port() {
             write!(f, ":{port}")?;
         }
-        f.write_str(self.url.path())
+        f.write_str(if self.url.path().len() > 1 { "/…" } else { "/" })
     }
 }
 
@@ -69,10 +70,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn user_info_and_query_are_never_displayed() {
+    fn user_info_path_and_query_are_never_displayed() {
         let endpoint = Endpoint::parse("http://bob:hunter2@h:81/p?token=s3cret", &["http"]).unwrap();
-        assert_eq!(endpoint.to_string(), "http://h:81/p");
-        assert_eq!(format!("{endpoint:?}"), "Endpoint(http://h:81/p)");
+        assert_eq!(endpoint.to_string(), "http://h:81/…");
+        assert_eq!(format!("{endpoint:?}"), "Endpoint(http://h:81/…)");
     }
 
     #[test]

@@ -39,6 +39,15 @@ impl Event {
         }
     }
 
+    /// The channel as it may be logged: a watch's own name holds its endpoint, and that may hold a password.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match self.record.key.collection() {
+            Collection::Watches => format!("//noah/watchers/{}", self.record.id),
+            _ => self.channel(),
+        }
+    }
+
     /// The segments that patterns are matched against, below `//noah`: those of the channel, and the host
     /// too for a service, so that one host's service can be watched.
     pub fn segments(&self) -> Vec<String> {
@@ -46,7 +55,10 @@ impl Event {
             Collection::Services => format!("/{}", self.record.key),
             _ => self.path(),
         };
-        path[1..].split('/').map(|segment| decode_segment(segment).into_owned()).collect()
+        // The path of an ephemeral is not escaped, so there is nothing to decode.
+        let is_plain = self.record.key.collection() == Collection::Ephemerals;
+        let decode = |segment: &str| if is_plain { segment.to_owned() } else { decode_segment(segment).into_owned() };
+        path[1..].split('/').map(decode).collect()
     }
 }
 

@@ -10,6 +10,9 @@ use super::{
     rfc3339,
 };
 
+/// The most tags of one request.
+const MOST: usize = 128;
+
 fn key(name: &Name) -> Key {
     Key::named(Collection::Tags, name)
 }
@@ -28,6 +31,9 @@ fn parse(body: &[u8]) -> Result<Vec<Name>, Error> {
         _ => Err(Error::invalid("Tags must be a string or an array of strings")),
     };
     match params.value("tags") {
+        Value::Array(values) if values.len() > MOST => {
+            Err(Error::invalid(format!("At most {MOST} tags at once; send the others in a request of their own")))
+        }
         Value::Array(values) => values.iter().map(name).collect(),
         value => Ok(vec![name(value)?]),
     }

@@ -6,8 +6,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Check, Committed, Edit, Endpoint, Error, Frame, Key, List, Name, Op, Params, Pattern, Plan, Query, Record, Segment,
-    Select, View, When, service,
+    Check, Collection, Committed, Edit, Endpoint, Error, Frame, Key, List, Name, Op, Params, Pattern, Plan, Query,
+    Record, Segment, Select, View, When, service,
 };
 
 const PATTERN: &str = "pattern";
@@ -49,10 +49,13 @@ pub fn parse_for(pattern: &str, body: &[u8], schemes: &[&str]) -> Result<Watch, 
     Ok(Watch { pattern, endpoint: Endpoint::parse(endpoint, schemes)? })
 }
 
-/// The pattern of one record.
+/// The pattern of one record. A pattern reads `%25` and `%2F`, which other keys than an ephemeral's use too.
 #[must_use]
 pub fn pattern_of(key: &Key) -> String {
-    format!("//noah/{key}")
+    match key.collection() {
+        Collection::Ephemerals => format!("//noah/{}", key.as_str().replace('%', "%25")),
+        _ => format!("//noah/{key}"),
+    }
 }
 
 /// The pattern of a service on all its hosts, and what has to be there for a watch on it.
@@ -153,13 +156,22 @@ pub fn name(record: &Record) -> String {
     BASE64_STANDARD.encode(format!("{}|{}", record.text(PATTERN), record.text(ENDPOINT)))
 }
 
-/// The keys a name may stand for: one for each `|` in it.
+/// The keys a name may stand for: one for each `|` in it that has a pattern before and a URL behind it. The
+/// name is anybody's, so there are at most a few.
 #[must_use]
 pub fn keys_of(name: &str) -> Vec<Key> {
-    let Some(decoded) = BASE64_STANDARD.decode(name).ok().and_then(|bytes| String::from_utf8(bytes).ok()) else {
+    const MOST: usize = 8;
+    const LONGEST: usize = Pattern::MAX_BYTES + 1 + Endpoint::MAX_BYTES;
+    let decoded = BASE64_STANDARD.decode(name).ok().filter(|bytes| bytes.len() <= LONGEST);
+    let Some(decoded) = decoded.and_then(|bytes| String::from_utf8(bytes).ok()) else {
         return Vec::new();
     };
-    decoded.match_indices('|').map(|(at, _)| Key::watch(&decoded[..at], &decoded[at + 1..])).collect()
+    let halves = decoded.match_indices('|').map(|(at, _)| (&decoded[..at], &decoded[at + 1..]));
+    let fits = |(pattern, endpoint): &(&str, &str)| {
+        endpoint.split_once(':').is_some_and(|(scheme, _)| Endpoint::parse(endpoint, &[scheme]).is_ok())
+            && Pattern::parse(pattern).is_ok()
+    };
+    halves.filter(fits).take(MOST).map(|(pattern, endpoint)| Key::watch(pattern, endpoint)).collect()
 }
 
 /// The pattern and the endpoint of a stored watch, if this version still understands both.

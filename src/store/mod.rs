@@ -14,8 +14,12 @@ use std::{fmt, str::FromStr, sync::Arc};
 use async_trait::async_trait;
 use thiserror::Error;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::primitives::{Commit, Committed, Event, Key, Query, Reading};
+
+/// About how many bytes of events one read of the log gives.
+pub const PAGE_BYTES: usize = 1 << 20;
 
 /// Why a store did not do something.
 #[derive(Debug, Error)]
@@ -122,16 +126,18 @@ pub trait Store: Send + Sync + 'static {
     /// Answers all queries from one and the same revision.
     async fn read(&self, queries: &[Query]) -> Result<Reading, StoreError>;
 
-    /// The events after revision `after`, in order, at most `limit` of them.
+    /// The events after revision `after`, in order: at most `limit` of them, and fewer, but at least one, where
+    /// they are large ([`PAGE_BYTES`]). None means that there are none.
     async fn log(&self, after: u64, limit: usize) -> Result<Vec<Event>, StoreError>;
 
     /// The newest revision this handle has heard of, and a way to be woken by the next. It may lag behind
     /// another process's commit for a moment; it never runs ahead of what [`Store::log`] gives.
     fn head(&self) -> watch::Receiver<u64>;
 
-    /// Remembers how far readers of the log have come. No event; records that are gone are passed over, and a
-    /// cursor never moves backwards.
-    async fn move_cursors(&self, cursors: &[(Key, u64)]) -> Result<(), StoreError>;
+    /// Remembers how far readers of the log have come. No event. Passed over are records that are gone or were
+    /// made anew, cursors that would move backwards, and those beyond the end of the log, as readers of a store
+    /// that lost its last commits may have them.
+    async fn move_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError>;
 
     /// Whether the store can work now.
     async fn ready(&self) -> Result<(), StoreError>;
@@ -141,6 +147,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// Stops its background work and makes what was committed durable.
     async fn close(&self);
+}
+
+/// How far a reader of the log has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// The reader's record,
+    pub key: Key,
+    /// as it was made: another one under the same key is another reader.
+    pub id: Uuid,
+    /// The last revision it has dealt with.
+    pub revision: u64,
 }
 
 /// A store's kind and version.

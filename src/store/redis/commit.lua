@@ -7,7 +7,13 @@
 local prefix = KEYS[1]
 local commit = cmsgpack.unpack(ARGV[1])
 local now = string.format('%d', commit.now)
-local head = tonumber(redis.call('GET', prefix .. 'head') or '0')
+local head = redis.call('GET', prefix .. 'head')
+if not head then
+  -- Nothing was ever committed; or the key was lost, and no revision may be given out twice.
+  local last = redis.call('XREVRANGE', prefix .. 'log', '+', '-', 'COUNT', 1)[1]
+  head = last and string.match(last[1], '^%d+') or '0'
+end
+head = tonumber(head)
 local before = head
 local value = 1
 for _, op in ipairs(commit.ops) do
@@ -22,6 +28,15 @@ local function record_at(key) return prefix .. 'r:' .. key end
 local function index_at(index) return prefix .. 'i:' .. index end
 local function starts(text, beginning) return string.sub(text, 1, #beginning) == beginning end
 local function collection_of(key) return string.match(key, '^[^/]*') end
+
+-- Byte by byte: Lua's own comparison follows the locale that Redis was started in.
+local function precedes(a, b)
+  for at = 1, math.min(#a, #b) do
+    local x, y = string.byte(a, at), string.byte(b, at)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
 
 -- The members of a selection, in order. \255 is in no key, as keys are UTF-8.
 local function members(select, limit)
@@ -98,9 +113,12 @@ function delete(key)
   event('delete', key, flat)
   local revision = head
   leave(collection_of(key), key)
+  local joined = {}
   for field = 1, #flat, 2 do
-    if starts(flat[field], 'i:') then leave(string.sub(flat[field], 3), key) end
+    if starts(flat[field], 'i:') then joined[#joined + 1] = string.sub(flat[field], 3) end
   end
+  table.sort(joined, precedes)
+  for _, index in ipairs(joined) do leave(index, key) end
   return applied('delete', key, revision, flat, commit.whole and flat or nil)
 end
 

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use redis::{FromRedisValue, Script, ScriptInvocation, Value};
 use tokio::sync::watch;
 
-use super::{Options, Store, StoreError, Version};
-use crate::primitives::{Commit, Committed, Event, Key, Query, Reading};
+use super::{Cursor, Options, PAGE_BYTES, Store, StoreError, Version};
+use crate::primitives::{Commit, Committed, Event, Query, Reading};
 
 /// Records and their log in one namespace of a Redis.
 pub struct RedisStore {
@@ -23,6 +23,7 @@ pub struct RedisStore {
     commit: Script,
     read: Script,
     cursors: Script,
+    log: Script,
 }
 
 impl RedisStore {
@@ -40,6 +41,7 @@ impl RedisStore {
             commit: Script::new(include_str!("commit.lua")),
             read: Script::new(include_str!("read.lua")),
             cursors: Script::new(include_str!("cursors.lua")),
+            log: Script::new(include_str!("log.lua")),
         })
     }
 
@@ -71,21 +73,19 @@ impl Store for RedisStore {
     }
 
     async fn log(&self, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
-        let mut connection = self.link.connection()?;
-        let mut range = redis::cmd("XRANGE");
-        range.arg(format!("{}log", self.prefix)).arg(format!("{}-0", after + 1)).arg("+").arg("COUNT").arg(limit);
-        let entries: Value = range.query_async(&mut connection).await.map_err(|error| self.link.failed(error))?;
-        decode::events(entries)
+        let mut call = self.log.key(&self.prefix);
+        call.arg(after + 1).arg(limit).arg(PAGE_BYTES);
+        decode::events(self.run(&call).await?)
     }
 
     fn head(&self) -> watch::Receiver<u64> {
         self.link.head()
     }
 
-    async fn move_cursors(&self, cursors: &[(Key, u64)]) -> Result<(), StoreError> {
+    async fn move_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError> {
         let mut call = self.cursors.key(&self.prefix);
-        for (key, cursor) in cursors {
-            call.arg(key.as_str()).arg(*cursor);
+        for Cursor { key, id, revision } in cursors {
+            call.arg(key.as_str()).arg(id.to_string()).arg(*revision);
         }
         self.run(&call).await
     }

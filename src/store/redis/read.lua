@@ -8,6 +8,15 @@ local queries = cmsgpack.unpack(ARGV[1])
 local function record_at(key) return prefix .. 'r:' .. key end
 local function index_at(index) return prefix .. 'i:' .. index end
 
+-- Byte by byte: Lua's own comparison follows the locale that Redis was started in.
+local function precedes(a, b)
+  for at = 1, math.min(#a, #b) do
+    local x, y = string.byte(a, at), string.byte(b, at)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+
 local function fits(at, list)
   for _, field in ipairs(list.equals) do
     if redis.call('HGET', at, 'f:' .. field[1]) ~= field[2] then return false end
@@ -48,14 +57,15 @@ function answers.list(list)
   local from, to = '-', '+'
   -- \255 is in no key, as keys are UTF-8.
   if prefix ~= '' then from, to = '[' .. prefix, '(' .. prefix .. '\255' end
-  if list.after and list.after >= prefix then from = '(' .. list.after end
+  if list.after and not precedes(list.after, prefix) then from = '(' .. list.after end
   local limit = list.limit or math.huge
-  local found, chunk = {}, 1000
+  -- With filters more is looked at than is found.
+  local found, chunk = {}, (#list.equals + #list.within > 0) and 1000 or math.min(1000, limit)
   while #found / 2 < limit do
-    local keys = redis.call('ZRANGEBYLEX', index_at(list.select.index), from, to, 'LIMIT', 0,
-      math.min(chunk, limit - #found / 2))
+    local keys = redis.call('ZRANGEBYLEX', index_at(list.select.index), from, to, 'LIMIT', 0, chunk)
     if #keys == 0 then break end
     for _, key in ipairs(keys) do
+      if #found / 2 >= limit then break end
       if fits(record_at(key), list) then add(found, key, list.lengths) end
     end
     from = '(' .. keys[#keys]
@@ -72,7 +82,7 @@ function answers.members_of(collection)
       end
     end
   end
-  table.sort(keys)
+  table.sort(keys, precedes)
   local found = {}
   for _, key in ipairs(keys) do add(found, key) end
   return found

@@ -31,18 +31,25 @@ pub(super) async fn migrate(connection: &mut MultiplexedConnection, prefix: &str
 }
 
 /// Compares what was asked for with what Redis is set up to do: a promise it cannot keep is refused, a weaker
-/// default is said once.
+/// default, and a memory that forgets, are said once.
 pub(super) async fn check_durability(
     connection: &mut MultiplexedConnection,
     wanted: Durability,
 ) -> Result<(), StoreError> {
-    if wanted == Durability::None {
-        return Ok(());
-    }
     let setting = async |name: &str, connection: &mut MultiplexedConnection| -> Option<String> {
         let pair: Vec<String> = redis::cmd("CONFIG").arg("GET").arg(name).query_async(connection).await.ok()?;
         pair.into_iter().nth(1)
     };
+    let policy = setting("maxmemory-policy", connection).await.unwrap_or_default();
+    if policy.starts_with("allkeys-") {
+        tracing::warn!(
+            "Redis has maxmemory-policy {policy} and throws records away when its memory is full; \
+             set it to noeviction, so that writes are refused instead"
+        );
+    }
+    if wanted == Durability::None {
+        return Ok(());
+    }
     let (appendonly, appendfsync) = (setting("appendonly", connection).await, setting("appendfsync", connection).await);
     let (Some(appendonly), Some(appendfsync)) = (appendonly, appendfsync) else {
         tracing::warn!(%wanted, "Redis does not tell how durable it is (CONFIG GET is not allowed); see to it there");

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{StoreError, view};
+use super::{Cursor, StoreError, view};
 use crate::{
     primitives::{Action, Applied, Check, Commit, Committed, Edit, Key, Op, Record, Select},
     store::codec::{Body, Stored, pack},
@@ -21,11 +21,12 @@ pub(super) fn commit(connection: &Connection, commit: &Commit, head: &mut u64) -
     Ok(Committed { revision: *head, results })
 }
 
-/// Moves the cursors of records that are still there, forward only.
-pub(super) fn move_cursors(connection: &Connection, cursors: &[(Key, u64)]) -> Result<(), StoreError> {
-    let mut update = connection.prepare_cached("UPDATE records SET cursor = ?2 WHERE key = ?1 AND cursor < ?2")?;
-    for (key, cursor) in cursors {
-        update.execute(params![key.as_str(), cursor])?;
+/// Moves the cursors of records that are still the same, forward only, and not beyond the end of the log.
+pub(super) fn move_cursors(connection: &Connection, cursors: &[Cursor], head: u64) -> Result<(), StoreError> {
+    let mut update = connection
+        .prepare_cached("UPDATE records SET cursor = ?3 WHERE key = ?1 AND id = ?2 AND cursor < ?3 AND ?3 <= ?4")?;
+    for Cursor { key, id, revision } in cursors {
+        update.execute(params![key.as_str(), id.as_bytes(), revision, head])?;
     }
     Ok(())
 }

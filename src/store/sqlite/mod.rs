@@ -14,10 +14,10 @@ use std::{
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
-use super::{Durability, Store, StoreError, Version};
-use crate::primitives::{Commit, Committed, Event, Key, Query, Reading};
+use super::{Cursor, Durability, Store, StoreError, Version};
+use crate::primitives::{Commit, Committed, Event, Query, Reading};
 
 /// How long a connection waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
@@ -27,6 +27,8 @@ pub struct SqliteStore {
     writer: writer::Writer,
     upkeep: upkeep::Upkeep,
     readers: Arc<Readers>,
+    /// How many may read at once: more than the cores can do only costs connections.
+    reading: Semaphore,
     head: watch::Sender<u64>,
 }
 
@@ -42,7 +44,8 @@ impl SqliteStore {
             let readers = Arc::new(Readers { path: path.clone(), idle: Mutex::default() });
             let upkeep = upkeep::Upkeep::start(readers.take()?, &path, durability, head.clone());
             let writer = writer::Writer::start(connection, head.clone(), upkeep.dirty());
-            Ok(Self { writer, upkeep, readers, head })
+            let reading = Semaphore::new(std::thread::available_parallelism().map_or(4, |cores| 2 * cores.get()));
+            Ok(Self { writer, upkeep, readers, reading, head })
         })
         .await
     }
@@ -53,6 +56,8 @@ impl SqliteStore {
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let readers = Arc::clone(&self.readers);
+        let closed = |_| StoreError::Unavailable("it was closed".to_owned());
+        let _turn = self.reading.acquire().await.map_err(closed)?;
         blocking(move || {
             let connection = readers.take()?;
             let answer = work(&connection);
@@ -82,12 +87,14 @@ impl Store for SqliteStore {
         self.head.subscribe()
     }
 
-    async fn move_cursors(&self, cursors: &[(Key, u64)]) -> Result<(), StoreError> {
+    async fn move_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError> {
         self.writer.move_cursors(cursors.to_vec()).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
-        self.with_reader(|connection| view::head(connection).map(drop)).await
+        self.with_reader(|connection| view::head(connection).map(drop)).await?;
+        // An empty request goes all the way through the writer.
+        self.writer.move_cursors(Vec::new()).await
     }
 
     async fn version(&self) -> Version {
@@ -108,19 +115,14 @@ struct Readers {
 }
 
 impl Readers {
-    /// More than this many are closed rather than kept.
-    const MOST_IDLE: usize = 8;
-
     fn take(&self) -> Result<Connection, StoreError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.map_or_else(|| connect(&self.path), Ok)
+        // It could be opened before, so what is wrong now will pass.
+        idle.map_or_else(|| connect(&self.path).map_err(|error| StoreError::Unavailable(error.to_string())), Ok)
     }
 
     fn give_back(&self, connection: Connection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < Self::MOST_IDLE {
-            idle.push(connection);
-        }
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 
     fn clear(&self) {

@@ -86,9 +86,10 @@ impl Work {
     /// Tells of commits by others: `data_version` changes with each, and is read from shared memory.
     fn hear(&self, version: &mut i64) {
         let now = self.reader.pragma_query_value(None, "data_version", |row| row.get(0)).unwrap_or(*version);
-        if std::mem::replace(version, now) != now
+        if *version != now
             && let Ok(revision) = view::head(&self.reader)
         {
+            *version = now;
             self.head.send_if_modified(|head| revision > std::mem::replace(head, revision.max(*head)));
         }
     }

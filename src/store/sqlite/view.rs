@@ -5,7 +5,10 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use super::StoreError;
 use crate::{
     primitives::{Action, Answer, Event, Key, List, Query, Reading, Record, Select},
-    store::codec::{self, Body, Stored, unpack},
+    store::{
+        PAGE_BYTES,
+        codec::{self, Body, Stored, unpack},
+    },
 };
 
 const RECORD: &str = "SELECT r.key, r.id, r.revision, r.created_at, r.updated_at, r.cursor, r.body FROM records r";
@@ -110,16 +113,20 @@ pub(super) fn log(connection: &Connection, after: u64, limit: usize) -> Result<V
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![after, limit])?;
     let mut events = Vec::new();
-    while let Some(row) = rows.next()? {
+    let mut bytes = 0;
+    while bytes < PAGE_BYTES
+        && let Some(row) = rows.next()?
+    {
         let action: String = row.get(2)?;
         let key: String = row.get(3)?;
+        let packed = row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?;
+        bytes += packed.len();
         events.push(Event {
             revision: row.get(0)?,
             time: row.get(1)?,
             action: Action::parse(&action)
                 .ok_or_else(|| StoreError::Corrupt(format!("an event's action {action:?}")))?,
-            record: unpack::<Stored>(row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?)?
-                .under(codec::key(&key)?)?,
+            record: unpack::<Stored>(packed)?.under(codec::key(&key)?)?,
         });
     }
     Ok(events)

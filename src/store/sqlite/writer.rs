@@ -9,8 +9,8 @@ use std::{
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{StoreError, apply, view};
-use crate::primitives::{Commit, Committed, Key};
+use super::{Cursor, StoreError, apply, view};
+use crate::primitives::{Commit, Committed};
 
 /// Requests that wait for the writer; more of them wait outside.
 const QUEUE: usize = 1024;
@@ -21,7 +21,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 enum Request {
     Commit(Box<Commit>, Reply<Committed>),
-    Cursors(Vec<(Key, u64)>, Reply<()>),
+    Cursors(Vec<Cursor>, Reply<()>),
 }
 
 /// The one thread that writes. Requests that arrive while it writes are committed together by the next
@@ -45,7 +45,7 @@ impl Writer {
         self.ask(|reply| Request::Commit(Box::new(commit), reply)).await
     }
 
-    pub(super) async fn move_cursors(&self, cursors: Vec<(Key, u64)>) -> Result<(), StoreError> {
+    pub(super) async fn move_cursors(&self, cursors: Vec<Cursor>) -> Result<(), StoreError> {
         self.ask(|reply| Request::Cursors(cursors, reply)).await
     }
 
@@ -115,7 +115,7 @@ fn write(
             },
             Request::Cursors(cursors, reply) => {
                 answers.push(Answer::Cursors(reply));
-                apply::move_cursors(&transaction, &cursors)?;
+                apply::move_cursors(&transaction, &cursors, head)?;
             }
         }
     }
