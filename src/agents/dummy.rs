@@ -13,7 +13,7 @@ impl Agent for Dummy {
     }
 
     async fn deliver(&self, endpoint: &Endpoint, delivery: &Delivery) -> Outcome {
-        tracing::info!(%endpoint, revision = delivery.revision, channel = delivery.channel, "dummy");
+        tracing::info!(%endpoint, revision = delivery.revision, channel = delivery.label, "dummy");
         Outcome::Delivered
     }
 }

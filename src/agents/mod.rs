@@ -23,8 +23,8 @@ pub struct Delivery {
     pub id: String,
     /// The event's revision.
     pub revision: u64,
-    /// The event's channel, `//noah/hosts/web1`.
-    pub channel: String,
+    /// The event's channel as it may be logged, `//noah/hosts/web1`.
+    pub label: String,
     /// Counted from 1.
     pub attempt: u32,
     /// The event's JSON.

@@ -4,6 +4,7 @@ use tokio::{
     sync::{mpsc, watch as signal},
     task::JoinHandle,
 };
+use uuid::Uuid;
 
 use super::{
     Schedule, Trie,
@@ -20,14 +21,16 @@ use crate::{
 const PAGE: usize = 256;
 /// How long to leave a store alone that could not be read.
 const AGAIN: Duration = Duration::from_millis(250);
-/// After so many events, watches that none of them was for are moved along, so that a start after a crash does
-/// not have to read the log from where they last had one.
+/// After so many events, watches that none of them was for are moved along.
 const MOVE_ALONG: u64 = 10_000;
+/// A watch that is further behind than this when the dispatcher starts reads the log by itself, so that the
+/// others need not wait until it is read from there.
+const FAR_BEHIND: u64 = 2 * MOVE_ALONG;
 
 /// Reads the log and hands its events to the watches.
 pub struct Dispatcher {
     stop: signal::Sender<bool>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Ending>,
 }
 
 impl Dispatcher {
@@ -35,64 +38,97 @@ impl Dispatcher {
     #[must_use]
     pub fn start(store: Arc<dyn Store>, agents: Agents, schedule: Schedule) -> Self {
         let (stop, stopping) = signal::channel(false);
-        let (alive, ended) = mpsc::channel(1);
-        let cursors = Arc::new(Cursors::default());
-        let shared = Arc::new(Shared { store, agents, schedule, cursors, stopping, alive });
-        Self { stop, task: tokio::spawn(run(shared, ended)) }
+        Self { stop, task: tokio::spawn(run(store, agents, schedule, stopping)) }
     }
 
-    /// Lets the deliveries that are under way finish, and saves how far each watch has come.
-    pub async fn stop(self) {
+    /// Lets the deliveries that are under way finish, but not longer than `patience`, and saves how far each watch
+    /// has come.
+    pub async fn stop(self, patience: Duration) {
         self.stop.send_replace(true);
-        if let Err(error) = self.task.await {
-            tracing::error!(%error, "the dispatcher ended before it was told to");
+        match self.task.await {
+            Ok(ending) => ending.end(patience).await,
+            Err(error) => tracing::error!(%error, "the dispatcher ended before it was told to"),
         }
     }
 }
 
-async fn run(shared: Arc<Shared>, mut ended: mpsc::Receiver<()>) {
-    let saving = tokio::spawn(Arc::clone(&shared.cursors).keep_saving(Arc::clone(&shared.store)));
-    let mut stopping = shared.stopping.clone();
-    let mut dispatch = Dispatch { shared, watches: Watches::default(), position: 0, moved_along: 0 };
+async fn run(
+    store: Arc<dyn Store>,
+    agents: Agents,
+    schedule: Schedule,
+    mut stopping: signal::Receiver<bool>,
+) -> Ending {
+    let cursors = Arc::new(Cursors::default());
+    let (stop_saving, stopped) = signal::channel(false);
+    let (alive, workers) = mpsc::channel(1);
+    let saving = {
+        let (cursors, store) = (Arc::clone(&cursors), Arc::clone(&store));
+        tokio::spawn(async move { cursors.keep_saving(store.as_ref(), stopped).await })
+    };
+    let shared =
+        Arc::new(Shared { store, agents, schedule, cursors: Arc::clone(&cursors), stopping: stopping.clone(), alive });
+    let mut dispatch = Dispatch { shared, watches: Watches::default(), position: 0, last: None, moved_along: 0 };
     // Between two awaits of `follow` nothing is half done, so it may be dropped at any of them.
     tokio::select! {
         () = dispatch.follow() => {}
         _ = stopping.wait_for(|stopping| *stopping) => {}
     }
-    saving.abort();
-    let Dispatch { shared, watches, position, .. } = dispatch;
-    let (store, cursors) = (Arc::clone(&shared.store), Arc::clone(&shared.cursors));
-    drop(shared);
-    // No worker sends anything: `None` comes once the last has let go of its sender.
-    let _ = ended.recv().await;
-    watches.move_along(position, &cursors);
-    cursors.save(store.as_ref()).await;
+    let Dispatch { watches, position, .. } = dispatch;
+    Ending { watches, position, cursors, workers, stop_saving, saving }
+}
+
+/// What is left to do when no more events are handed out.
+struct Ending {
+    watches: Watches,
+    position: u64,
+    cursors: Arc<Cursors>,
+    workers: mpsc::Receiver<()>,
+    stop_saving: signal::Sender<bool>,
+    saving: JoinHandle<()>,
+}
+
+impl Ending {
+    async fn end(mut self, patience: Duration) {
+        // No worker sends anything: `None` comes once the last has let go of its sender.
+        if tokio::time::timeout(patience, self.workers.recv()).await.is_err() {
+            tracing::warn!(?patience, "a delivery did not end in time; it will be made again after the next start");
+        }
+        self.watches.move_along(self.position, &self.cursors);
+        self.stop_saving.send_replace(true);
+        if let Err(error) = self.saving.await {
+            tracing::error!(%error, "the watches' cursors are not saved");
+        }
+    }
 }
 
 struct Dispatch {
     shared: Arc<Shared>,
     watches: Watches,
-    /// The last revision that was handed out.
+    /// The last revision that was handed out, and what that event was.
     position: u64,
+    last: Option<Mark>,
     moved_along: u64,
 }
 
+/// What tells an event from another one with the same revision: a store that lost its last commits gives their
+/// revisions out again.
+#[derive(PartialEq, Eq)]
+struct Mark(u64, i64, Key, Uuid);
+
+impl Mark {
+    fn of(event: &Event) -> Self {
+        Self(event.revision, event.time, event.record.key.clone(), event.record.id)
+    }
+}
+
 impl Dispatch {
-    /// Follows the log for ever; starts over when it went backwards, as that of a store that lost its memory.
+    /// Follows the log for ever; starts over when it is another one than before.
     async fn follow(&mut self) {
         let mut head = self.shared.store.head();
         let mut loaded = false;
         loop {
-            let behind = *head.borrow_and_update() < self.position;
-            let step = match self.step(&mut loaded).await {
-                // The store's word may only be late; what it holds decides.
-                Ok(0) if behind => self.went_backwards().await.map(|lost| {
-                    loaded &= !lost;
-                    usize::from(lost)
-                }),
-                step => step,
-            };
-            match step {
+            head.borrow_and_update();
+            match self.step(&mut loaded).await {
                 Ok(0) => {
                     if head.changed().await.is_err() {
                         return;
@@ -107,49 +143,76 @@ impl Dispatch {
         }
     }
 
-    async fn went_backwards(&self) -> Result<bool, StoreError> {
-        let newest = self.shared.store.read(&[]).await?.revision;
-        if newest < self.position {
-            tracing::warn!(newest, position = self.position, "the store lost its log; starting over");
-        }
-        Ok(newest < self.position)
-    }
-
     /// Hands out one page of the log; how many events it had.
     async fn step(&mut self, loaded: &mut bool) -> Result<usize, StoreError> {
         if !*loaded {
             self.load().await?;
             *loaded = true;
         }
+        // The last one is read again, to see whether it still is what it was.
+        let again = u64::from(self.last.is_some());
+        let mut events = self.shared.store.log(self.position - again, PAGE).await?.into_iter().peekable();
+        if let Some(last) = &self.last {
+            if events.next().is_none_or(|event| Mark::of(&event) != *last) {
+                tracing::warn!(position = self.position, "the store lost a part of its log; starting over");
+                self.shared.cursors.clear();
+                *loaded = false;
+                return Err(StoreError::Unavailable("its log is another one than before".to_owned()));
+            }
+            self.shared.cursors.verified();
+        }
+        let mut count = 0;
+        for event in events {
+            count += 1;
+            self.hand_out(event);
+        }
+        // A large event may fill a page by itself, so a page of only the last one is not yet the end.
+        if count == 0 && again == 1 && *self.shared.store.head().borrow() > self.position {
+            return self.step_over().await;
+        }
+        Ok(count)
+    }
+
+    /// Hands out the page behind the last event without looking at that one.
+    async fn step_over(&mut self) -> Result<usize, StoreError> {
         let events = self.shared.store.log(self.position, PAGE).await?;
         let count = events.len();
-        for event in events {
-            self.position = event.revision;
-            self.watches.learn(&event, &self.shared);
-            let message = Arc::new(Message::new(event));
-            for watched in self.watches.matching(&message.segments) {
-                watched.offer(&message, &self.shared);
-            }
+        events.into_iter().for_each(|event| self.hand_out(event));
+        Ok(count)
+    }
+
+    fn hand_out(&mut self, event: Event) {
+        self.position = event.revision;
+        self.last = Some(Mark::of(&event));
+        self.watches.learn(&event, &self.shared);
+        let message = Arc::new(Message::new(event));
+        for watched in self.watches.matching(&message.segments) {
+            watched.offer(&message, &self.shared);
         }
         if self.position >= self.moved_along + MOVE_ALONG {
             self.moved_along = self.position;
             self.watches.move_along(self.position, &self.shared.cursors);
         }
-        Ok(count)
     }
 
     async fn load(&mut self) -> Result<(), StoreError> {
         let query = Query::List(List::of(Select::all(Collection::Watches.as_str())));
         let reading = self.shared.store.read(&[query]).await?;
-        let mut watches = Watches { loaded_at: reading.revision, ..Watches::default() };
+        let head = reading.revision;
         std::mem::take(&mut self.watches).remove_all();
-        let revision = reading.revision;
-        for record in reading.records() {
+        let mut watches = Watches { loaded_at: head, ..Watches::default() };
+        for mut record in reading.records() {
+            record.cursor = Some(record.cursor.unwrap_or(record.revision).min(head));
             watches.add(&record, &self.shared);
         }
-        self.position = watches.oldest_cursor().unwrap_or(revision);
+        self.position = watches.oldest_cursor().unwrap_or(head).max(head.saturating_sub(FAR_BEHIND));
+        // What is at the position now is what has to be there later.
+        let at = self.shared.store.log(self.position.saturating_sub(1), 1).await?;
+        self.last = at.first().map(Mark::of).filter(|mark| mark.0 == self.position);
+        watches.catch_up_to(self.position, &self.shared);
         self.moved_along = self.position;
         self.watches = watches;
+        self.shared.cursors.verified();
         Ok(())
     }
 }
@@ -177,7 +240,7 @@ impl Watches {
                 self.add(&record, shared);
             }
             Action::Update => {}
-            Action::Delete => self.remove(&event.record.key, shared),
+            Action::Delete => self.remove(&event.record.key),
         }
     }
 
@@ -193,7 +256,7 @@ impl Watches {
         self.by_number.insert(number, Arc::new(Watched::new(record.key.clone(), record.id, watch, cursor)));
     }
 
-    fn remove(&mut self, key: &Key, shared: &Shared) {
+    fn remove(&mut self, key: &Key) {
         let Some(watched) = self.numbers.remove(key).and_then(|number| {
             let watched = self.by_number.remove(&number)?;
             self.trie.remove(&watched.watch.pattern, &number);
@@ -202,7 +265,6 @@ impl Watches {
             return;
         };
         watched.remove();
-        shared.cursors.forget(key);
     }
 
     fn remove_all(self) {
@@ -213,6 +275,11 @@ impl Watches {
         self.trie.matches(segments).into_iter().filter_map(|number| self.by_number.get(&number))
     }
 
+    /// Has those that are behind `position` read up to there by themselves.
+    fn catch_up_to(&self, position: u64, shared: &Arc<Shared>) {
+        self.by_number.values().for_each(|watched| watched.catch_up_to(position, shared));
+    }
+
     fn oldest_cursor(&self) -> Option<u64> {
         self.by_number.values().map(|watched| watched.cursor()).min()
     }
@@ -220,7 +287,7 @@ impl Watches {
     fn move_along(&self, position: u64, cursors: &Cursors) {
         for watched in self.by_number.values() {
             if watched.skip_to(position) {
-                cursors.moved(&watched.key, position);
+                cursors.moved(&watched.key, watched.id, position);
             }
         }
     }

@@ -14,8 +14,10 @@ use crate::{
     store::Store,
 };
 
-/// Events that wait in memory for one watch; behind that it reads them from the log again.
+/// Events that wait in memory for one watch, and about how many bytes of them; behind that it reads them from the
+/// log again.
 const WAITING: usize = 64;
+const WAITING_BYTES: usize = 1 << 20;
 /// How many events are read from the log at once.
 const PAGE: usize = 64;
 
@@ -29,6 +31,11 @@ pub(super) struct Message {
 impl Message {
     pub(super) fn new(event: Event) -> Self {
         Self { segments: event.segments(), event, body: OnceLock::new() }
+    }
+
+    /// About how much memory it takes.
+    fn bytes(&self) -> usize {
+        self.event.record.fields.values().map(Vec::len).sum()
     }
 
     fn body(&self) -> Bytes {
@@ -51,8 +58,8 @@ pub(super) struct Shared {
 /// A watch that events are delivered for.
 pub(super) struct Watched {
     pub(super) key: Key,
+    pub(super) id: Uuid,
     pub(super) watch: Watch,
-    id: Uuid,
     state: Mutex<State>,
     removed: signal::Sender<bool>,
 }
@@ -61,14 +68,29 @@ struct State {
     /// The last revision that is dealt with.
     cursor: u64,
     waiting: VecDeque<Arc<Message>>,
-    /// The last revision that found no room among the waiting ones, until it is read from the log.
+    waiting_bytes: usize,
+    /// The last revision that was handed out and found no room among the waiting ones; 0 when none did since the
+    /// log was last read up to there.
     missed: u64,
     working: bool,
 }
 
+impl State {
+    fn push(&mut self, message: Arc<Message>) {
+        self.waiting_bytes += message.bytes();
+        self.waiting.push_back(message);
+    }
+
+    fn pop(&mut self) -> Option<Arc<Message>> {
+        let message = self.waiting.pop_front()?;
+        self.waiting_bytes -= message.bytes();
+        Some(message)
+    }
+}
+
 impl Watched {
     pub(super) fn new(key: Key, id: Uuid, watch: Watch, cursor: u64) -> Self {
-        let state = State { cursor, waiting: VecDeque::new(), missed: 0, working: false };
+        let state = State { cursor, waiting: VecDeque::new(), waiting_bytes: 0, missed: 0, working: false };
         Self { key, watch, id, state: Mutex::new(state), removed: signal::Sender::new(false) }
     }
 
@@ -83,11 +105,24 @@ impl Watched {
         if revision <= state.cursor {
             return;
         }
-        if state.missed == 0 && state.waiting.len() < WAITING {
-            state.waiting.push_back(Arc::clone(message));
+        if state.missed == 0 && state.waiting.len() < WAITING && state.waiting_bytes < WAITING_BYTES {
+            state.push(Arc::clone(message));
         } else {
             state.missed = revision;
         }
+        self.start(&mut state, shared);
+    }
+
+    /// Has it read the log from its cursor up to `revision` by itself.
+    pub(super) fn catch_up_to(self: &Arc<Self>, revision: u64, shared: &Arc<Shared>) {
+        let mut state = self.state();
+        if state.cursor < revision {
+            state.missed = revision;
+            self.start(&mut state, shared);
+        }
+    }
+
+    fn start(self: &Arc<Self>, state: &mut State, shared: &Arc<Shared>) {
         if !std::mem::replace(&mut state.working, true) {
             tokio::spawn(Arc::clone(self).work(Arc::clone(shared)));
         }
@@ -127,51 +162,58 @@ impl Watched {
     fn done(&self, revision: u64, shared: &Shared) {
         self.state().cursor = revision;
         if !*self.removed.borrow() {
-            shared.cursors.moved(&self.key, revision);
+            shared.cursors.moved(&self.key, self.id, revision);
         }
     }
 
     /// The next event to deliver. `None` when there is none, and the next offer starts another worker.
     async fn next(&self, shared: &Shared) -> Option<Arc<Message>> {
         loop {
-            let (cursor, missed) = {
+            let cursor = {
                 let mut state = self.state();
-                if let Some(message) = state.waiting.pop_front() {
+                if let Some(message) = state.pop() {
                     return Some(message);
                 }
                 if state.missed == 0 {
                     state.working = false;
                     return None;
                 }
-                (state.cursor, state.missed)
+                state.cursor
             };
             if self.is_over(shared) {
                 return None;
             }
-            self.catch_up(cursor, missed, shared).await;
+            self.catch_up(cursor, shared).await;
         }
     }
 
     /// Reads a page of the log behind the cursor, and has wait what of it is for this watch.
-    async fn catch_up(&self, cursor: u64, missed: u64, shared: &Shared) {
+    ///
+    /// The log may be ahead of the dispatcher. What that has not handed out yet it will still hand out, so the
+    /// page ends where this watch last missed something.
+    async fn catch_up(&self, cursor: u64, shared: &Shared) {
         match shared.store.log(cursor, PAGE).await {
             Ok(events) => {
-                let read_to = events.last().map_or(missed, |event| event.revision);
+                let read_to = events.last().map(|event| event.revision);
                 let messages = events.into_iter().map(Message::new);
                 let mine: Vec<_> =
                     messages.filter(|message| self.watch.pattern.matches(&message.segments)).map(Arc::new).collect();
                 let mut state = self.state();
-                if mine.is_empty() {
+                let until = state.missed;
+                // An empty page is the end of the log.
+                let read_to = read_to.unwrap_or(until).min(until);
+                mine.into_iter()
+                    .filter(|message| message.event.revision <= until)
+                    .for_each(|message| state.push(message));
+                if state.waiting.is_empty() {
                     state.cursor = read_to;
                 }
-                // Only once the last missed one is read may new ones wait behind it again.
-                if read_to >= state.missed {
+                if read_to == until {
                     state.missed = 0;
                 }
-                state.waiting.extend(mine);
             }
             Err(error) => {
-                tracing::warn!(%error, "the log cannot be read; trying again");
+                tracing::debug!(%error, "the log cannot be read; trying again");
                 self.pause(shared.schedule.first, shared).await;
             }
         }
@@ -184,7 +226,7 @@ impl Watched {
         let mut delivery = Delivery {
             id: format!("{}-{}", self.id, message.event.revision),
             revision: message.event.revision,
-            channel: message.event.channel(),
+            label: message.event.label(),
             attempt: 0,
             body: message.body(),
         };
@@ -193,15 +235,15 @@ impl Watched {
                 return false;
             }
             delivery.attempt += 1;
-            let (revision, attempt, channel) = (delivery.revision, delivery.attempt, &delivery.channel);
+            let (revision, attempt, channel) = (delivery.revision, delivery.attempt, &delivery.label);
             match agent.deliver(endpoint, &delivery).await {
                 Outcome::Delivered => {
-                    tracing::info!(revision, channel, %endpoint, attempt, "delivered");
+                    tracing::info!(watch = %self.id, revision, channel, %endpoint, attempt, "delivered");
                     return true;
                 }
                 Outcome::RetryAfter { why, wait } => {
                     let pause = shared.schedule.after(attempt, wait, chance());
-                    tracing::warn!(revision, channel, %endpoint, attempt, why, again_in = ?pause, "not delivered");
+                    tracing::warn!(watch = %self.id, revision, channel, %endpoint, attempt, why, again_in = ?pause, "not delivered");
                     self.pause(pause, shared).await;
                 }
             }
