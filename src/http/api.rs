@@ -1,11 +1,16 @@
 //! What each resource answers to each verb. Rules and JSON are the nouns' own, in [`crate::primitives`]; here
 //! is only which of them is asked, and which of the answer's headers apply.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::http::header;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::{
     answer::Answer,
@@ -24,8 +29,9 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// How often a watch is tried to be registered while others of its endpoint come and go.
-const TRIES: usize = 16;
+/// How long a watch is tried to be registered while other servers register some for the same endpoint. Of those
+/// that try at the same time one succeeds each time.
+const TRY: Duration = Duration::from_secs(5);
 
 type Result<T = Answer> = std::result::Result<T, Failure>;
 
@@ -34,13 +40,14 @@ type Result<T = Answer> = std::result::Result<T, Failure>;
 pub struct Api {
     store: Arc<dyn Store>,
     agents: Agents,
+    registering: Arc<Semaphore>,
 }
 
 impl Api {
     /// The API over `store`, which takes watches for endpoints of `agents`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, agents: Agents) -> Self {
-        Self { store, agents }
+        Self { store, agents, registering: Arc::new(Semaphore::new(1)) }
     }
 
     /// Answers one request.
@@ -223,9 +230,12 @@ impl Api {
     }
 
     /// Registers a watch. That none of its endpoint's watches covers another is decided on what they were when
-    /// they were read, so it is committed only if they still are.
+    /// they were read, so it is committed only if they still are; one at a time, as each would undo the others'.
     async fn register(&self, wanted: &watch::Watch, object: Option<Check>, request: &Request) -> Result<Committed> {
-        for _ in 0..TRIES {
+        // The semaphore is never closed; without a turn it would only take longer.
+        let _turn = self.registering.acquire().await;
+        let start = Instant::now();
+        while start.elapsed() < TRY {
             let siblings = self.store.read(&watch::before_put(wanted)).await?.records();
             let plan = watch::put(wanted, &siblings, object.clone(), &request.when)?;
             match self.store.commit(&plan.commit).await {
@@ -276,13 +286,13 @@ impl Api {
             }
             _ => Answer::json(&found.by_name()),
         };
-        Ok(paged(answer.at(found.revision), found.next.as_deref(), collection.as_str(), request))
+        Ok(paged(answer.at(found.revision), found.next.as_deref(), request))
     }
 
     async fn services(&self, page: &Page, request: &Request) -> Result {
         let found = page.found(self.store.read(&[page.query()]).await?)?;
         let answer = Answer::json(&service::by_name(&found.records, Frame::Listed)).at(found.revision);
-        Ok(paged(answer, found.next.as_deref(), "services", request))
+        Ok(paged(answer, found.next.as_deref(), request))
     }
 
     async fn tags(&self, queries: &[Query]) -> Result {
@@ -367,12 +377,12 @@ fn wrong_verb(resource: &Resource) -> Failure {
 }
 
 /// With the address of the next page, as RFC 8288 has it.
-fn paged(answer: Answer, next: Option<&str>, path: &str, request: &Request) -> Answer {
+fn paged(answer: Answer, next: Option<&str>, request: &Request) -> Answer {
     match next {
         None => answer,
         Some(after) => {
             let query = request.parameters.with("after", after);
-            answer.with(header::LINK, format!("<{}/{path}?{query}>; rel=\"next\"", request.base_url))
+            answer.with(header::LINK, format!("<{}{}?{query}>; rel=\"next\"", request.base_url, request.path))
         }
     }
 }

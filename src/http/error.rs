@@ -61,7 +61,7 @@ impl Failure {
             Cause::WrongVerb(verbs) => {
                 response.insert_header((header::ALLOW, allow(verbs)));
             }
-            Cause::Store(StoreError::Unavailable(_)) => {
+            Cause::Store(StoreError::Unavailable(_)) | Cause::Domain(Error::Contended) => {
                 response.insert_header((header::RETRY_AFTER, "1"));
             }
             _ => {}
@@ -106,7 +106,8 @@ fn domain_status(error: &Error) -> StatusCode {
         Error::Malformed(_) | Error::MissingParameters { .. } => StatusCode::BAD_REQUEST,
         Error::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Error::NotFound => StatusCode::NOT_FOUND,
-        Error::Conflict(_) | Error::Contended => StatusCode::CONFLICT,
+        Error::Conflict(_) => StatusCode::CONFLICT,
+        Error::Contended => StatusCode::SERVICE_UNAVAILABLE,
         Error::Precondition(_) => StatusCode::PRECONDITION_FAILED,
         Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
     }
@@ -168,7 +169,7 @@ mod tests {
             (Error::invalid("x").into(), 422),
             (Error::NotFound.into(), 404),
             (Error::Conflict("x").into(), 409),
-            (Error::Contended.into(), 409),
+            (Error::Contended.into(), 503),
             (Error::Precondition(Some(1)).into(), 412),
             (Error::TooLarge { limit: 1 }.into(), 413),
             (unavailable.into(), 503),

@@ -91,15 +91,12 @@ fn limit(text: &str) -> Result<u64, Error> {
         .ok_or_else(|| Error::invalid(format!("limit is a number from 1 to {MOST}")))
 }
 
-/// The key behind which a page starts: names are given as they are shown, a service as `SERVICE/HOST`.
+/// The key behind which a page starts: names are given as they are shown, a service as `SERVICE/HOST`, in which a
+/// slash of either name is `%2F` and a percent sign `%25`.
 fn key_after(collection: Collection, after: &str) -> String {
     match collection {
         Collection::Ephemerals => format!("ephemerals{after}"),
-        Collection::Services => {
-            let (service, host) = after.split_once('/').unwrap_or((after, ""));
-            format!("services/{}/{}", encode_segment(service), encode_segment(host))
-        }
-        Collection::Watches => format!("watches/{after}"),
+        Collection::Services | Collection::Watches => format!("{}/{after}", collection.as_str()),
         _ => format!("{}/{}", collection.as_str(), encode_segment(after)),
     }
 }
@@ -107,8 +104,7 @@ fn key_after(collection: Collection, after: &str) -> String {
 fn name_after(collection: Collection, key: &Key) -> String {
     match collection {
         Collection::Ephemerals => format!("/{}", key.rest()),
-        Collection::Services => format!("{}/{}", key.first(), key.name()),
-        Collection::Watches => key.rest().to_owned(),
+        Collection::Services | Collection::Watches => key.rest().to_owned(),
         _ => key.name().into_owned(),
     }
 }

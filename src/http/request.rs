@@ -17,6 +17,8 @@ use crate::primitives::{Error, Key, When};
 /// What of a request the handlers look at, besides its verb and its resource.
 #[derive(Debug)]
 pub struct Request {
+    /// The path, as it was sent.
+    pub path: String,
     /// The query.
     pub parameters: Parameters,
     /// The conditions of a write.
@@ -41,6 +43,7 @@ impl Request {
             return Err(Error::Malformed(words.to_owned()).into());
         }
         Ok(Self {
+            path: request.uri().path().to_owned(),
             parameters: Parameters::parse(request.query_string())?,
             when: When {
                 if_match: revisions(headers, header::IF_MATCH),

@@ -111,11 +111,15 @@ impl Application {
         let start = Instant::now();
         tracing::info!("stopping");
         stop.send_replace(true);
+        // Requests and deliveries finish side by side; what they leave has to be saved within the rest.
+        let patience = patience(deadline);
         let all = async {
-            handle.stop(true).await;
-            if let Some(dispatcher) = self.dispatcher {
-                dispatcher.stop().await;
-            }
+            let deliveries = async {
+                if let Some(dispatcher) = self.dispatcher {
+                    dispatcher.stop(patience).await;
+                }
+            };
+            tokio::join!(handle.stop(true), deliveries);
             self.store.close().await;
         };
         if tokio::time::timeout(deadline, all).await.is_err() {
@@ -124,6 +128,11 @@ impl Application {
         tracing::info!(took = ?start.elapsed(), "stopped");
         Ok(())
     }
+}
+
+/// How much of the deadline of a stop is for what is under way.
+fn patience(deadline: Duration) -> Duration {
+    deadline.mul_f64(0.8)
 }
 
 fn serve(
@@ -136,7 +145,7 @@ fn serve(
     let builder = actix_server::Server::build()
         .workers(workers)
         .disable_signals()
-        .shutdown_timeout(deadline.as_secs().max(1))
+        .shutdown_timeout(patience(deadline).as_secs().max(1))
         .listen("noah", listener, move || {
             let app = App::new().app_data(Data::new(context.clone())).default_service(web::to(handle));
             let stopping = stopping.clone();
@@ -177,7 +186,7 @@ async fn handle(context: Data<Context>, request: HttpRequest, mut payload: Paylo
         };
         tracing::debug!(
             method = %request.method(),
-            path = request.uri().path(),
+            path = shown(request.uri().path()),
             status = response.status().as_u16(),
             took = ?start.elapsed(),
             "answered"
@@ -188,6 +197,11 @@ async fn handle(context: Data<Context>, request: HttpRequest, mut payload: Paylo
     .await;
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+/// A path as it may be logged: the name of a watch holds its endpoint.
+fn shown(path: &str) -> &str {
+    if path.starts_with("/watches/") { "/watches/…" } else { path }
 }
 
 async fn answer(context: &Context, request: &HttpRequest, payload: &mut Payload) -> Result<(Answer, Request), Failure> {
