@@ -87,7 +87,7 @@ impl Case {
     }
 
     async fn events(&self) -> Vec<Event> {
-        self.store.log(0, 1_000_000).await.unwrap()
+        crate::support::whole_log(&*self.store).await
     }
 
     /// What the log says, in short: `create hosts/a`.

@@ -10,6 +10,7 @@ mod page;
 mod poke;
 mod race;
 mod readme;
+mod recovery;
 mod roundtrip;
 mod settings;
 mod support;

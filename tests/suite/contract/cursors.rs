@@ -1,28 +1,24 @@
 use noah::{
-    primitives::{Edit, Op},
+    primitives::{Edit, Op, Query},
     store::Cursor,
 };
 use uuid::Uuid;
 
-use super::{Case, field, key, reader};
+use super::{Case, field, key, reader, signal};
 use crate::support::on_both_stores;
 
 const WATCH: &str = "watches/%2F%2Fnoah|http:%2F%2Fh";
 
-async fn make(case: &Case) -> u64 {
-    case.one(reader(Op::put(key(WATCH), field("pattern", "//noah")))).await.revision
+/// Makes the reader, and ten events for it to read; its id.
+async fn make(case: &Case) -> Uuid {
+    let made = case.one(reader(Op::put(key(WATCH), field("pattern", "//noah")))).await;
+    let event = || signal(Op::put(key("ephemerals/a"), field("data", "x")));
+    case.commit((0..10).map(|_| event()).collect()).await;
+    made.id
 }
 
-/// A move of the cursor of the record that is there now.
-async fn to(case: &Case, text: &str, revision: u64) -> Cursor {
-    Cursor { key: key(text), id: case.get(text).await.expect("the record is there").id, revision }
-}
-
-/// As many events as it takes for the log to end at `revision`.
-async fn fill_to(case: &Case, revision: u64) {
-    while case.revision().await < revision {
-        case.create(&format!("hosts/h{}", Uuid::new_v4())).await;
-    }
+fn at(text: &str, id: Uuid, revision: u64) -> Cursor {
+    Cursor { key: key(text), id, revision }
 }
 
 async fn cursor(case: &Case, text: &str) -> Option<u64> {
@@ -32,86 +28,86 @@ async fn cursor(case: &Case, text: &str) -> Option<u64> {
 async fn a_cursor_starts_where_its_record_is_created(case: Case) {
     case.create("hosts/a").await;
     case.create("hosts/b").await;
-    assert_eq!(make(&case).await, 3);
+    make(&case).await;
     assert_eq!(cursor(&case, WATCH).await, Some(3));
     assert_eq!(cursor(&case, "hosts/a").await, None, "what reads no log has no cursor");
 }
 
 async fn a_cursor_only_moves_forward(case: Case) {
-    make(&case).await;
-    fill_to(&case, 8).await;
-    for (revision, then) in [(7, 7), (5, 7), (7, 7), (8, 8), (0, 8)] {
-        case.store.move_cursors(&[to(&case, WATCH, revision).await]).await.unwrap();
-        assert_eq!(cursor(&case, WATCH).await, Some(then), "after a move to {revision}");
+    let id = make(&case).await;
+    for (to, then) in [(7, 7), (5, 7), (7, 7), (8, 8), (0, 8), (11, 11)] {
+        case.store.move_cursors(&[at(WATCH, id, to)]).await.unwrap();
+        assert_eq!(cursor(&case, WATCH).await, Some(then), "after a move to {to}");
     }
 }
 
 async fn a_cursor_does_not_move_beyond_the_end_of_the_log(case: Case) {
-    make(&case).await;
-    fill_to(&case, 5).await;
-    case.store.move_cursors(&[to(&case, WATCH, 6).await]).await.unwrap();
-    assert_eq!(cursor(&case, WATCH).await, Some(1), "a reader may have come further than a store that lost commits");
-    case.store.move_cursors(&[to(&case, WATCH, 5).await]).await.unwrap();
-    assert_eq!(cursor(&case, WATCH).await, Some(5));
+    let id = make(&case).await;
+    for beyond in [12, 1_000, u64::from(u32::MAX) + 1] {
+        case.store.move_cursors(&[at(WATCH, id, beyond)]).await.unwrap();
+        assert_eq!(cursor(&case, WATCH).await, Some(1), "after a move to {beyond}");
+    }
 }
 
 async fn many_cursors_move_at_once(case: Case) {
     let names: Vec<String> = (0..500).map(|n| format!("watches/w{n:03}|dummy:%2F%2Fx")).collect();
-    case.commit(names.iter().map(|name| reader(Op::put(key(name), Edit::default()))).collect()).await;
-    case.commit((0..1_000).map(|n| Op::put(key(&format!("hosts/h{n}")), Edit::default())).collect()).await;
-    let mut moves = Vec::new();
-    for (name, revision) in names.iter().zip(1_000..) {
-        moves.push(to(&case, name, revision).await);
-    }
+    let made = case.commit(names.iter().map(|name| reader(Op::put(key(name), Edit::default()))).collect()).await;
+    make(&case).await;
+    let to = |n: usize| if n.is_multiple_of(2) { 505 } else { 507 };
+    let moves: Vec<_> = names.iter().enumerate().map(|(n, name)| at(name, made.one(n).unwrap().id, to(n))).collect();
     case.store.move_cursors(&moves).await.unwrap();
-    for (name, revision) in names.iter().zip(1_000..) {
-        assert_eq!(cursor(&case, name).await, Some(revision), "{name}");
+    for (n, name) in names.iter().enumerate() {
+        assert_eq!(cursor(&case, name).await, Some(to(n)), "{name}");
     }
+    assert_eq!(cursor(&case, WATCH).await, Some(501), "it was not among them");
     case.store.move_cursors(&[]).await.unwrap();
 }
 
 async fn moving_a_cursor_is_no_event_and_no_change_of_the_record(case: Case) {
-    let revision = make(&case).await;
-    fill_to(&case, 9).await;
-    case.store.move_cursors(&[to(&case, WATCH, 9).await]).await.unwrap();
+    let id = make(&case).await;
+    case.store.move_cursors(&[at(WATCH, id, 9)]).await.unwrap();
     let record = case.get(WATCH).await.unwrap();
-    assert_eq!((record.revision, record.updated_at, record.cursor), (revision, 1_000, Some(9)));
-    assert_eq!(case.events().await.len(), 9);
-    assert_eq!(*case.store.head().borrow(), 9);
+    assert_eq!((record.revision, record.updated_at, case.revision().await), (1, 1_000, 11));
+    assert_eq!(case.events().await.len(), 11);
+    assert_eq!(*case.store.head().borrow(), 11);
 }
 
 async fn an_update_leaves_the_cursor_where_it_is(case: Case) {
-    make(&case).await;
-    case.create("hosts/b").await;
-    case.store.move_cursors(&[to(&case, WATCH, 2).await]).await.unwrap();
-    case.create("hosts/a").await;
+    let id = make(&case).await;
+    case.store.move_cursors(&[at(WATCH, id, 4)]).await.unwrap();
     case.one(reader(Op::put(key(WATCH), field("pattern", "//noah/hosts")))).await;
-    assert_eq!(cursor(&case, WATCH).await, Some(2));
+    assert_eq!(cursor(&case, WATCH).await, Some(4));
 }
 
 async fn a_cursor_goes_with_its_record(case: Case) {
-    make(&case).await;
-    fill_to(&case, 7).await;
-    let late = to(&case, WATCH, 7).await;
-    let never = Cursor { key: key("hosts/never"), ..late.clone() };
+    let id = make(&case).await;
+    case.store.move_cursors(&[at(WATCH, id, 7)]).await.unwrap();
     case.commit(vec![Op::Delete { key: key(WATCH) }]).await;
     // Whoever was still delivering for it comes too late, and that is no mistake.
-    case.store.move_cursors(&[late.clone(), never]).await.unwrap();
+    case.store.move_cursors(&[at(WATCH, id, 11), at("hosts/never", id, 11)]).await.unwrap();
     assert!(case.get(WATCH).await.is_none() && case.get("hosts/never").await.is_none());
-    assert_eq!(make(&case).await, 9);
-    fill_to(&case, 12).await;
-    case.store.move_cursors(&[Cursor { revision: 11, ..late }]).await.unwrap();
-    assert_eq!(cursor(&case, WATCH).await, Some(9), "a watch made again starts anew, and is another reader");
+    let anew = make(&case).await;
+    assert_eq!(cursor(&case, WATCH).await, Some(13), "a watch made again starts anew");
+    case.store.move_cursors(&[at(WATCH, id, 20)]).await.unwrap();
+    assert_eq!(cursor(&case, WATCH).await, Some(13), "and is not moved in the name of the one before");
+    case.store.move_cursors(&[at(WATCH, anew, 20)]).await.unwrap();
+    assert_eq!(cursor(&case, WATCH).await, Some(20));
+}
+
+async fn what_has_no_cursor_gets_none_by_a_move(case: Case) {
+    let id = case.create("hosts/a").await.id;
+    make(&case).await;
+    case.store.move_cursors(&[at("hosts/a", id, 5)]).await.unwrap();
+    assert_eq!(cursor(&case, "hosts/a").await, None);
 }
 
 async fn a_cursor_outlives_its_handle(case: Case) {
-    make(&case).await;
-    fill_to(&case, 4).await;
-    case.store.move_cursors(&[to(&case, WATCH, 4).await]).await.unwrap();
+    let id = make(&case).await;
+    case.store.move_cursors(&[at(WATCH, id, 6)]).await.unwrap();
     case.store.close().await;
     let again = case.database.open().await;
-    let record = again.read(&[noah::primitives::Query::Get(key(WATCH))]).await.unwrap().records().pop().unwrap();
-    assert_eq!(record.cursor, Some(4));
+    let record = again.read(&[Query::Get(key(WATCH))]).await.unwrap().records().pop().unwrap();
+    assert_eq!(record.cursor, Some(6));
 }
 
 on_both_stores!(Case:
@@ -122,5 +118,6 @@ on_both_stores!(Case:
     moving_a_cursor_is_no_event_and_no_change_of_the_record,
     an_update_leaves_the_cursor_where_it_is,
     a_cursor_goes_with_its_record,
+    what_has_no_cursor_gets_none_by_a_move,
     a_cursor_outlives_its_handle,
 );

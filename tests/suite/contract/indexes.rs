@@ -60,6 +60,19 @@ async fn a_member_that_is_deleted_leaves_all_its_indexes(case: Case) {
     assert!(case.get("hosts/a").await.unwrap().indexes.is_empty());
 }
 
+async fn what_ends_with_a_record_ends_in_the_order_of_its_name(case: Case) {
+    let names = ["z", "B", "a", "\u{e9}", "0"];
+    for name in names {
+        case.create(&format!("tags/{name}")).await;
+    }
+    let indexes: Vec<String> = names.iter().map(|name| format!("tags/{name}")).collect();
+    case.member("hosts/h", &indexes.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    case.commit(vec![Op::Delete { key: key("hosts/h") }]).await;
+    let events = case.events().await;
+    let ended: Vec<&str> = events[6..].iter().map(|event| event.record.key.as_str()).collect();
+    assert_eq!(ended, ["hosts/h", "tags/0", "tags/B", "tags/a", "tags/z", "tags/\u{e9}"]);
+}
+
 async fn all_members_that_leave_together_end_the_index_once(case: Case) {
     tagged(&case, &["hosts/a", "hosts/b", "services/w/h"]).await;
     case.commit(vec![
@@ -129,6 +142,7 @@ on_both_stores!(Case:
     the_last_member_to_leave_takes_the_record_of_the_index_along,
     a_member_that_is_deleted_leaves_all_its_indexes,
     all_members_that_leave_together_end_the_index_once,
+    what_ends_with_a_record_ends_in_the_order_of_its_name,
     an_index_made_again_in_the_same_commit_stays,
     a_deletion_reports_the_record_with_its_fields_and_indexes,
     the_members_of_a_collections_indexes_are_found_once_each,

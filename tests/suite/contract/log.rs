@@ -55,9 +55,27 @@ async fn a_long_log_is_read_in_pages_without_a_gap(case: Case) {
     assert_eq!(seen, (1..=5_000).collect::<Vec<_>>());
 }
 
+async fn a_page_of_large_events_has_fewer_but_at_least_one(case: Case) {
+    let large = |n: u8| signal(Op::put(key("ephemerals/a"), field("data", vec![n; 700_000])));
+    for n in 0..8 {
+        case.one(large(n)).await;
+    }
+    let mut seen = Vec::new();
+    for page in 1.. {
+        let events = case.store.log(seen.len() as u64, 100).await.unwrap();
+        if events.is_empty() {
+            assert!(page > 3, "so many bytes were read at once: {page}");
+            break;
+        }
+        seen.extend(events.iter().map(|event| (event.revision, event.record.fields["data"][0])));
+    }
+    assert_eq!(seen, (1..=8).zip(0..8).collect::<Vec<_>>());
+}
+
 on_both_stores!(Case:
     the_log_is_read_from_any_revision_and_to_any_length,
     an_event_is_the_record_as_it_was_after_the_change,
     a_new_store_has_revision_0_and_no_events,
     a_long_log_is_read_in_pages_without_a_gap,
+    a_page_of_large_events_has_fewer_but_at_least_one,
 );

@@ -1,6 +1,9 @@
 //! Bytes, names and numbers that are not what one thinks of first.
 
-use noah::primitives::{Action, Check, Edit, List, Op, Query, Select};
+use noah::{
+    primitives::{Action, Check, Edit, List, Op, Query, Select},
+    store::StoreError,
+};
 
 use super::{Case, field, key, signal};
 use crate::support::on_both_stores;
@@ -153,11 +156,15 @@ async fn a_record_may_carry_a_thousand_indexes(case: Case) {
     assert_eq!((done.revision, case.count("tags").await), (2_002, 0), "each tag ended with an event");
 }
 
-async fn times_are_53_bits_wide(case: Case) {
+async fn times_and_revisions_may_be_large(case: Case) {
     let far = 9_007_199_254_740_991;
     let done = case.commit_at(far, vec![Op::put(key("hosts/a"), Edit::default())]).await;
     assert_eq!(done.one(0).unwrap().created_at, far);
     assert_eq!((case.get("hosts/a").await.unwrap().updated_at, case.events().await[0].time), (far, far));
+    let beyond = (1 << 53) - 1;
+    let before = case.attempt(vec![Check::Revision(key("hosts/a"), vec![beyond])], vec![]).await;
+    assert!(matches!(before, Err(StoreError::Refused { revision: Some(1), .. })), "{before:?}");
+    assert!(case.store.log(beyond, 10).await.unwrap().is_empty());
 }
 
 on_both_stores!(Case:
@@ -169,5 +176,5 @@ on_both_stores!(Case:
     ten_thousand_fields_fit_in_one_record,
     ten_thousand_members_are_edited_listed_and_deleted_at_once,
     a_record_may_carry_a_thousand_indexes,
-    times_are_53_bits_wide,
+    times_and_revisions_may_be_large,
 );

@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
-use noah::store::{self, Durability, Options, Store};
+use noah::{
+    primitives::Event,
+    store::{self, Durability, Options, Store},
+};
 use tempfile::TempDir;
 
 use super::Redis;
@@ -78,17 +81,23 @@ impl Database {
     }
 
     /// The whole log, read through a handle of its own.
-    pub async fn whole_log(&self) -> Vec<noah::primitives::Event> {
+    pub async fn whole_log(&self) -> Vec<Event> {
         let store = self.open().await;
-        let mut events: Vec<noah::primitives::Event> = Vec::new();
-        loop {
-            let after = events.last().map_or(0, |event| event.revision);
-            let page = store.log(after, 1000).await.unwrap();
-            if page.is_empty() {
-                store.close().await;
-                return events;
-            }
-            events.extend(page);
+        let events = whole_log(&*store).await;
+        store.close().await;
+        events
+    }
+}
+
+/// The whole log, however many pages that takes.
+pub async fn whole_log(store: &dyn Store) -> Vec<Event> {
+    let mut events: Vec<Event> = Vec::new();
+    loop {
+        let after = events.last().map_or(0, |event| event.revision);
+        let page = store.log(after, 1000).await.unwrap();
+        if page.is_empty() {
+            return events;
         }
+        events.extend(page);
     }
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 pub use client::{Answer, Client};
-pub use database::{Backend, Database};
+pub use database::{Backend, Database, whole_log};
 pub use noah::Noah;
 pub use raw::{Raw, RawAnswer};
 pub use receiver::{Behaviour, Hit, Receiver};
