@@ -1,4 +1,5 @@
 -- One commit: all checks, then all operations with their events, in one step of Redis.
+-- Goes behind `order.lua`.
 -- KEYS[1]  what every key begins with, `{namespace}:`
 -- ARGV[1]  the commit (`primitives::Commit`) as MessagePack; the values of its fields follow one by one, since
 --          Redis reads no binary strings from MessagePack
@@ -28,15 +29,6 @@ local function record_at(key) return prefix .. 'r:' .. key end
 local function index_at(index) return prefix .. 'i:' .. index end
 local function starts(text, beginning) return string.sub(text, 1, #beginning) == beginning end
 local function collection_of(key) return string.match(key, '^[^/]*') end
-
--- Byte by byte: Lua's own comparison follows the locale that Redis was started in.
-local function precedes(a, b)
-  for at = 1, math.min(#a, #b) do
-    local x, y = string.byte(a, at), string.byte(b, at)
-    if x ~= y then return x < y end
-  end
-  return #a < #b
-end
 
 -- The members of a selection, in order. \255 is in no key, as keys are UTF-8.
 local function members(select, limit)

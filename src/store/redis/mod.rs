@@ -38,8 +38,8 @@ impl RedisStore {
         Ok(Self {
             link,
             prefix,
-            commit: Script::new(include_str!("commit.lua")),
-            read: Script::new(include_str!("read.lua")),
+            commit: Script::new(concat!(include_str!("order.lua"), include_str!("commit.lua"))),
+            read: Script::new(concat!(include_str!("order.lua"), include_str!("read.lua"))),
             cursors: Script::new(include_str!("cursors.lua")),
             log: Script::new(include_str!("log.lua")),
         })

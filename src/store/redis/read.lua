@@ -1,4 +1,5 @@
 -- Answers a list of queries, all of the same revision.
+-- Goes behind `order.lua`.
 -- KEYS[1]  what every key begins with, `{namespace}:`
 -- ARGV[1]  the queries (`primitives::Query`) as MessagePack
 -- Returns  {head, {answer, …}}, an answer being a count or {key, record, key, record, …}
@@ -7,15 +8,6 @@ local queries = cmsgpack.unpack(ARGV[1])
 
 local function record_at(key) return prefix .. 'r:' .. key end
 local function index_at(index) return prefix .. 'i:' .. index end
-
--- Byte by byte: Lua's own comparison follows the locale that Redis was started in.
-local function precedes(a, b)
-  for at = 1, math.min(#a, #b) do
-    local x, y = string.byte(a, at), string.byte(b, at)
-    if x ~= y then return x < y end
-  end
-  return #a < #b
-end
 
 local function fits(at, list)
   for _, field in ipairs(list.equals) do
