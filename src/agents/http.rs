@@ -23,6 +23,8 @@ impl Http {
         let client = Client::builder()
             .user_agent(concat!("noah/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
+            // Endpoints are private by nature; a proxy that the environment names for other things is not for them.
+            .no_proxy()
             .connect_timeout(limits.connect_timeout)
             .timeout(limits.timeout)
             .pool_idle_timeout(IDLE)
