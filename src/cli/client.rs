@@ -14,6 +14,9 @@ use crate::settings::shown_url;
 const SEGMENT: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':').remove(b'@').remove(b'=');
 
+/// Longer than anybody follows a stream; a request always has some time-out.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// `--url`, the same for every client command.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Target {
@@ -135,7 +138,20 @@ impl Client {
         shown_url(self.base.as_str()).trim_end_matches('/').to_owned()
     }
 
-    async fn exchange(&self, request: Request) -> Result<(StatusCode, Answer), Failure> {
+    /// Asks for a stream of events; its body is still to come.
+    pub async fn stream(&self, request: Request) -> Result<reqwest::Response, Failure> {
+        // How long it lasts is for the reader of it to say.
+        let builder = self.builder(request).header(header::ACCEPT, "text/event-stream").timeout(FOREVER);
+        let response = builder.send().await.map_err(|error| self.unreachable(error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.bytes().await.map_err(|error| self.unreachable(error))?;
+        Err(refused(status, &body, &self.shown()))
+    }
+
+    fn builder(&self, request: Request) -> reqwest::RequestBuilder {
         let mut url = self.base.clone();
         url.set_path(&format!("{}/{}", self.base.path().trim_end_matches('/'), request.path));
         if !request.query.is_empty() {
@@ -148,9 +164,14 @@ impl Client {
         if request.if_absent {
             builder = builder.header(header::IF_NONE_MATCH, "*");
         }
-        if let Some(body) = request.body {
-            builder = builder.body(body);
+        match request.body {
+            Some(body) => builder.body(body),
+            None => builder,
         }
+    }
+
+    async fn exchange(&self, request: Request) -> Result<(StatusCode, Answer), Failure> {
+        let builder = self.builder(request);
         let response = builder.send().await.map_err(|error| self.unreachable(error))?;
         let status = response.status();
         let revision = response.headers().get("noah-revision").and_then(|value| value.to_str().ok()?.parse().ok());

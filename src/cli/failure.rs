@@ -32,6 +32,11 @@ impl Failure {
         Self { code: 3, message: message.into(), hint: None }
     }
 
+    /// Whether it is that the server could not be reached, which may pass.
+    pub fn is_unreachable(&self) -> bool {
+        self.code == 3
+    }
+
     /// What the reader can do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

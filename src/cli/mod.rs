@@ -20,6 +20,7 @@ mod put;
 mod serve;
 mod shutdown;
 mod table;
+mod tail;
 mod version;
 mod watch;
 

@@ -38,7 +38,7 @@ impl Table {
 }
 
 /// A cell that cannot steer the terminal, and that is there even when it is empty.
-fn printable(cell: &str) -> String {
+pub fn printable(cell: &str) -> String {
     if cell.is_empty() {
         return "-".to_owned();
     }

@@ -1,4 +1,4 @@
-//! `noah watch add|list|remove`
+//! `noah watch add|list|remove|tail`
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use super::{
     list::{self, Kind},
     output::Output,
     put,
+    tail::Tail,
 };
 use crate::settings::shown_url;
 
@@ -22,6 +23,7 @@ pub enum Command {
     List(List),
     /// Remove a watch, by its pattern and endpoint or by its name
     Remove(Remove),
+    Tail(Tail),
 }
 
 #[derive(Debug, clap::Args)]
@@ -73,6 +75,7 @@ impl Command {
             }
             Self::List(list) => list.run(),
             Self::Remove(remove) => remove.run(),
+            Self::Tail(tail) => tail.run(),
         }
     }
 }

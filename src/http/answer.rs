@@ -1,10 +1,14 @@
+use std::convert::Infallible;
+
 use actix_web::{
     HttpResponse,
     http::{
         StatusCode,
         header::{self, HeaderName},
     },
+    web::Bytes,
 };
+use futures_util::{Stream, StreamExt, stream::LocalBoxStream};
 use serde::Serialize;
 
 /// The original's content type, to the letter: clients match on it.
@@ -13,13 +17,17 @@ pub const JSON: &str = "application/json;charset=utf-8";
 pub const REVISION: HeaderName = HeaderName::from_static("noah-revision");
 
 /// What a request is answered with when it was done.
-#[derive(Debug)]
 pub struct Answer {
     content_type: &'static str,
-    body: Vec<u8>,
+    body: Body,
     revision: Option<u64>,
     etag: bool,
     headers: Vec<(HeaderName, String)>,
+}
+
+enum Body {
+    Whole(Vec<u8>),
+    Stream(LocalBoxStream<'static, Result<Bytes, Infallible>>),
 }
 
 impl Answer {
@@ -31,7 +39,16 @@ impl Answer {
     /// Any bytes.
     #[must_use]
     pub fn raw(content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
-        Self { content_type, body: body.into(), revision: None, etag: false, headers: Vec::new() }
+        Self::new(content_type, Body::Whole(body.into()))
+    }
+
+    /// Bytes that are still to come.
+    pub fn stream(content_type: &'static str, stream: impl Stream<Item = Result<Bytes, Infallible>> + 'static) -> Self {
+        Self::new(content_type, Body::Stream(stream.boxed_local()))
+    }
+
+    fn new(content_type: &'static str, body: Body) -> Self {
+        Self { content_type, body, revision: None, etag: false, headers: Vec::new() }
     }
 
     /// Of one record at this revision: `Noah-Revision`, and `ETag` as well.
@@ -73,7 +90,10 @@ impl Answer {
             return response.finish();
         }
         response.insert_header((header::CONTENT_TYPE, self.content_type));
-        response.body(self.body)
+        match self.body {
+            Body::Whole(bytes) => response.body(bytes),
+            Body::Stream(stream) => response.streaming(stream),
+        }
     }
 }
 

@@ -10,12 +10,13 @@ use std::{
 use actix_web::http::header;
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch::Receiver};
 
 use super::{
     answer::Answer,
     dashboard,
     error::{Cause, Failure},
+    events::{self, Asked},
     lists::Page,
     request::Request,
     routes::{Object, Resource, Verb},
@@ -41,13 +42,14 @@ pub struct Api {
     store: Arc<dyn Store>,
     agents: Agents,
     registering: Arc<Semaphore>,
+    stopping: Receiver<bool>,
 }
 
 impl Api {
-    /// The API over `store`, which takes watches for endpoints of `agents`.
+    /// The API over `store`, which takes watches for endpoints of `agents`. Streams end when `stopping` is true.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, agents: Agents) -> Self {
-        Self { store, agents, registering: Arc::new(Semaphore::new(1)) }
+    pub fn new(store: Arc<dyn Store>, agents: Agents, stopping: Receiver<bool>) -> Self {
+        Self { store, agents, registering: Arc::new(Semaphore::new(1)), stopping }
     }
 
     /// Answers one request.
@@ -68,6 +70,7 @@ impl Api {
                 self.store.ready().await?;
                 Ok(Answer::json(&json!({"status": "ready"})))
             }
+            Resource::Events => self.events(request).await,
             Resource::All(collection) => self.all(*collection, request).await,
             Resource::Host(name) => self.whole(host::key(name)).await,
             Resource::Service(name) => {
@@ -92,7 +95,7 @@ impl Api {
                     .of_record(revision)
                     .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             }
-            Resource::Watch(name) => self.watch(name).await,
+            Resource::Watch(name) => self.watch_named(name).await,
             Resource::Tag(name) => self.tags(&tag::one(name)).await,
             Resource::Link(name) => self.link(name, |link| Some(Answer::json(link))).await,
             Resource::LinkKind(name, kind) => self.link(name, |link| Some(Answer::json(&link.of_kind(*kind)))).await,
@@ -312,7 +315,21 @@ impl Api {
         Ok(answer.ok_or_else(|| Failure::not_found_at(revision))?.at(revision))
     }
 
-    async fn watch(&self, name: &str) -> Result {
+    /// The log: a stream for those who take one, else a page.
+    async fn events(&self, request: &Request) -> Result {
+        const STREAM: &str = "text/event-stream";
+        let asked = Asked::parse(request)?;
+        if !request.names(STREAM) {
+            return events::page(self.store.as_ref(), &asked).await;
+        }
+        if request.head_only {
+            return Ok(Answer::raw(STREAM, ""));
+        }
+        let stream = events::follow(&self.store, asked, self.stopping.clone()).await?;
+        Ok(Answer::stream(STREAM, stream).with(header::CACHE_CONTROL, "no-store"))
+    }
+
+    async fn watch_named(&self, name: &str) -> Result {
         let queries: Vec<Query> = watch::keys_of(name).into_iter().map(Query::Get).collect();
         let Reading { revision, answers } = self.store.read(&queries).await?;
         let record = answers.into_iter().flat_map(|answer| answer.records).next();

@@ -5,6 +5,7 @@ mod api;
 mod bare;
 mod dashboard;
 mod error;
+mod events;
 mod lists;
 mod request;
 mod routes;

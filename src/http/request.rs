@@ -2,7 +2,10 @@ use std::time::Duration;
 
 use actix_web::{
     HttpRequest,
-    http::header::{self, HeaderMap},
+    http::{
+        Method,
+        header::{self, HeaderMap},
+    },
     web::{Bytes, BytesMut, Payload},
 };
 use futures_util::StreamExt;
@@ -25,6 +28,10 @@ pub struct Request {
     pub when: When,
     /// What a reader has already.
     pub known: Option<Known>,
+    /// Whether only the head of the answer is wanted.
+    pub head_only: bool,
+    /// Where a stream that broke had come to.
+    pub last_event_id: Option<String>,
     /// The media types the client takes; `None` when it did not say.
     pub accept: Option<String>,
     /// How the client reached this server: `http://host:port`.
@@ -50,6 +57,8 @@ impl Request {
                 if_absent: none_match.as_ref().is_some_and(Vec::is_empty),
             },
             known: none_match.map(Known),
+            head_only: request.method() == Method::HEAD,
+            last_event_id: headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(ToOwned::to_owned),
             accept: text(headers, header::ACCEPT).map(ToOwned::to_owned),
             base_url: base_url(request),
             body,
@@ -62,12 +71,23 @@ impl Request {
         format!("{}/{}/{}", self.base_url, key.collection().as_str(), encode(&key.name()))
     }
 
+    /// What the client takes, without parameters and weights.
+    fn media_ranges(&self) -> impl Iterator<Item = &str> {
+        let ranges = self.accept.as_deref().unwrap_or_default().split(',');
+        ranges.map(|range| range.split(';').next().unwrap_or_default().trim())
+    }
+
+    /// Whether the client takes a media type by its own name.
+    #[must_use]
+    pub fn names(&self, media_type: &str) -> bool {
+        self.media_ranges().any(|range| range.eq_ignore_ascii_case(media_type))
+    }
+
     /// Whether the client takes a media type, without weighing: `text/html` of `text/*;q=0.5`.
     #[must_use]
     pub fn accepts(&self, media_type: &str) -> bool {
         let (kind, _) = media_type.split_once('/').unwrap_or_default();
-        self.accept.as_deref().unwrap_or_default().split(',').any(|range| {
-            let range = range.split(';').next().unwrap_or_default().trim();
+        self.media_ranges().any(|range| {
             range.eq_ignore_ascii_case(media_type)
                 || range == "*/*"
                 || range.strip_suffix("/*").is_some_and(|wanted| wanted.eq_ignore_ascii_case(kind))

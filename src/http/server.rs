@@ -51,6 +51,7 @@ pub struct Application {
     store: Arc<dyn Store>,
     dispatcher: Option<Dispatcher>,
     context: Context,
+    stop: watch::Sender<bool>,
     shutdown_deadline: Duration,
 }
 
@@ -79,14 +80,15 @@ impl Application {
         let agents = Agents::built_in(limits)?;
         let schedule = Schedule { first: delivery.retry_first, max: delivery.retry_max, jitter: delivery.jitter };
         let dispatcher = settings.agents.then(|| Dispatcher::start(Arc::clone(&store), agents.clone(), schedule));
+        let stop = watch::Sender::new(false);
         let context = Context {
-            api: Api::new(Arc::clone(&store), agents),
+            api: Api::new(Arc::clone(&store), agents, stop.subscribe()),
             ephemeral_max_bytes: settings.ephemeral_max_bytes,
             body_max_bytes: settings.body_max_bytes,
             header_max_bytes: settings.header_max_bytes,
             request_timeout: settings.request_timeout,
         };
-        Ok(Self { listener, addr, store, dispatcher, context, shutdown_deadline: settings.shutdown_deadline })
+        Ok(Self { listener, addr, store, dispatcher, context, stop, shutdown_deadline: settings.shutdown_deadline })
     }
 
     /// Where it listens.
@@ -99,8 +101,7 @@ impl Application {
     /// each watch has come, all within the deadline.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let deadline = self.shutdown_deadline;
-        let (stop, stopping) = watch::channel(false);
-        let server = serve(self.listener, self.context, stopping, deadline)?;
+        let server = serve(self.listener, self.context, self.stop.subscribe(), deadline)?;
         let handle = server.handle();
         let serving = tokio::spawn(server);
         tokio::pin!(serving);
@@ -110,7 +111,7 @@ impl Application {
         }
         let start = Instant::now();
         tracing::info!("stopping");
-        stop.send_replace(true);
+        self.stop.send_replace(true);
         // Requests and deliveries finish side by side; what they leave has to be saved within the rest.
         let patience = patience(deadline);
         let all = async {

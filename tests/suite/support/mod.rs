@@ -14,7 +14,7 @@ use std::{
 
 pub use client::{Answer, Client};
 pub use database::{Backend, Database, whole_log};
-pub use noah::Noah;
+pub use noah::{Noah, command};
 pub use raw::{Raw, RawAnswer};
 pub use receiver::{Behaviour, Hit, Receiver};
 pub use redis::Redis;

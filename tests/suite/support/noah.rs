@@ -8,6 +8,9 @@ use std::{
 
 use super::{Backend, Client, Database, PATIENCE};
 
+/// A free port.
+const ANYWHERE: &str = "127.0.0.1:0";
+
 /// `noah serve` as a process of its own, on a free port, gone with this value.
 pub struct Noah {
     pub database: Database,
@@ -33,22 +36,31 @@ impl Noah {
     /// A server on this store, with more arguments.
     pub fn start(database: Database, args: &[&str]) -> Self {
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-        let (child, address, stdout) = launch(&database, &args, 1);
+        let (child, address, stdout) = launch(&database, ANYWHERE, &args, 1);
         let client = Client::new(format!("http://{address}"));
         Self { database, args, child, address, stdout, starts: 1, client }
     }
 
     /// Starts it again on the same store. It must have ended.
     pub fn start_again(&mut self) {
+        self.start_again_at(ANYWHERE);
+    }
+
+    /// Starts it again on the same store, where it listened before. It must have ended.
+    pub fn start_again_where_it_was(&mut self) {
+        self.start_again_at(&self.address.clone());
+    }
+
+    fn start_again_at(&mut self, listen: &str) {
         assert!(self.child.try_wait().unwrap().is_some(), "it still runs");
         self.starts += 1;
-        (self.child, self.address, self.stdout) = launch(&self.database, &self.args, self.starts);
+        (self.child, self.address, self.stdout) = launch(&self.database, listen, &self.args, self.starts);
         self.client = Client::new(self.url());
     }
 
     /// Another server on the same store, which this one must outlive.
     pub fn sibling(&self) -> Sibling {
-        let (child, address, _) = launch(&self.database, &self.args, 100 + self.starts);
+        let (child, address, _) = launch(&self.database, ANYWHERE, &self.args, 100 + self.starts);
         Sibling { child, client: Client::new(format!("http://{address}")) }
     }
 
@@ -171,9 +183,9 @@ fn log_file(database: &Database, start: u32) -> std::path::PathBuf {
     database.dir().join(format!("noah-{start}.log"))
 }
 
-fn launch(database: &Database, args: &[String], start: u32) -> (Child, String, Arc<Mutex<String>>) {
+fn launch(database: &Database, listen: &str, args: &[String], start: u32) -> (Child, String, Arc<Mutex<String>>) {
     let mut command = command();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--store", &database.url()]);
+    command.args(["serve", "--listen", listen, "--store", &database.url()]);
     if database.backend == Backend::Redis {
         command.args(["--namespace", &database.namespace]);
     }
