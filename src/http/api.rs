@@ -267,7 +267,12 @@ impl Api {
     async fn all(&self, collection: Collection, request: &Request) -> Result {
         let parameters = &request.parameters;
         match collection {
-            Collection::Tags => return self.tags(&tag::all()).await,
+            Collection::Tags => {
+                if ["status", "tag", "limit", "after"].iter().any(|name| parameters.get(name).is_some()) {
+                    return Err(Error::invalid("The list of tags is given whole; GET /tags/NAME is one of them").into());
+                }
+                return self.tags(&tag::all()).await;
+            }
             Collection::Services => return self.services(&Page::parse(request, collection, None)?, request).await,
             // Only with a parameter of ours: by itself it was never there.
             Collection::Ephemerals
@@ -278,15 +283,18 @@ impl Api {
             _ => {}
         }
         let prefix = parameters.get("prefix").filter(|_| collection == Collection::Ephemerals);
-        let page = Page::parse(request, collection, prefix.map(|prefix| format!("ephemerals{prefix}")))?;
+        let mut page = Page::parse(request, collection, prefix.map(|prefix| format!("ephemerals{prefix}")))?;
+        // As the original, which took any value but an absent one; `false` is not short any more.
+        let short =
+            collection == Collection::Configurations && parameters.get("short").is_some_and(|short| short != "false");
+        if short {
+            page = page.without("body");
+        }
         let found = page.found(self.store.read(&[page.query()]).await?)?;
         let answer = match collection {
             Collection::Watches => Answer::json(&watch::list(&found.records)),
             Collection::Ephemerals => Answer::json(&ephemeral_list(&found.records)),
-            // As the original, which took any value but an absent one; `false` is not short any more.
-            Collection::Configurations if parameters.get("short").is_some_and(|short| short != "false") => {
-                Answer::json(&configuration::short(&found.records, |key| request.url_of(key)))
-            }
+            _ if short => Answer::json(&configuration::short(&found.records, |key| request.url_of(key))),
             _ => Answer::json(&found.by_name()),
         };
         Ok(paged(answer.at(found.revision), found.next.as_deref(), request))
@@ -411,7 +419,7 @@ fn configuration_answer(record: &Record, request: &Request) -> Result {
     } else {
         Answer::raw(configuration::media_type(record), configuration::raw_body(record))
     };
-    Ok(answer.of_record(record.revision).with(header::VARY, "accept"))
+    Ok(answer.of_record(record.revision).with(header::VARY, "accept").with(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
 }
 
 /// Ephemerals by their path, without their data.

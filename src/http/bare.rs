@@ -8,23 +8,29 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{answer::JSON, error::failure_body};
+use super::{
+    answer::JSON,
+    error::failure_body,
+    patience::{Late, Patience},
+};
 
 /// A connection whose bare error answers get a body.
 pub struct Connection<T> {
     io: T,
+    patience: Patience,
     /// What replaced the last bare answer and is not written yet.
     pending: Vec<u8>,
 }
 
 impl<T> Connection<T> {
-    /// Wraps a connection.
-    pub fn new(io: T) -> Self {
-        Self { io, pending: Vec::new() }
+    /// Wraps a connection on which the head of a request may take so long.
+    pub fn new(io: T, head: Duration) -> Self {
+        Self { io, patience: Patience::new(head), pending: Vec::new() }
     }
 }
 
@@ -76,6 +82,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Connection<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_pending(cx))?;
+        this.patience.wrote(buf);
         // Only errors are looked at; the fourth digit of the line is the status's first.
         if buf.get(9) == Some(&b'4')
             && let Some(answer) = with_body(buf)
@@ -103,7 +110,23 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Connection<T> {
 
 impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        if Pin::new(&mut this.io).poll_read(cx, buf)?.is_ready() {
+            this.patience.read(&buf.filled()[before..]);
+            return Poll::Ready(Ok(()));
+        }
+        match this.patience.poll_late(cx) {
+            None => Poll::Pending,
+            // As if the client had hung up; what is pending is written before the connection is closed.
+            Some(late) => {
+                if late == Late::Head && this.pending.is_empty() {
+                    let bare = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n";
+                    this.pending = with_body(bare).unwrap_or_default();
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
     }
 }
 

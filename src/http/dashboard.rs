@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::{
     primitives::{
-        Collection, Endpoint, Key, List, Query, Reading, Record, Select, Status, application, ephemeral, rfc3339, watch,
+        Collection, Endpoint, Key, List, Query, Reading, Record, Select, Status, application, ephemeral, rfc3339,
     },
     store::Version,
 };
@@ -26,7 +26,7 @@ const KINDS: [Collection; 6] = [
 pub fn queries() -> Vec<Query> {
     let first = |kind: Collection| List {
         limit: Some(SHOWN),
-        lengths: kind == Collection::Ephemerals,
+        lengths: ["data", "body"].map(ToOwned::to_owned).into(),
         ..List::of(Select::all(kind.as_str()))
     };
     KINDS.iter().flat_map(|kind| [Query::Count(kind.as_str().to_owned()), Query::List(first(*kind))]).collect()
@@ -124,7 +124,9 @@ fn row(record: &Record) -> Markup {
     };
     html! {
         tr {
-            td { a href=(href(&record.key, record)) { (title(record)) } }
+            // The name of a watch holds its endpoint, so it is not linked to.
+            td { @if record.key.collection() == Collection::Watches { (title(record)) }
+                @else { a href=(href(&record.key, record)) { (title(record)) } } }
             (cells)
             td.time { time datetime=(updated) { (updated) } " · " (record.revision) }
         }
@@ -146,7 +148,6 @@ fn href(key: &Key, record: &Record) -> String {
             format!("/ephemerals{}", ephemeral::path(record).split('/').map(encode).collect::<Vec<_>>().join("/"))
         }
         Collection::Services => format!("/services/{}/{}", encode(&key.first()), encode(&key.name())),
-        Collection::Watches => format!("/watches/{}", encode(&watch::name(record))),
         kind => format!("/{}/{}", kind.as_str(), encode(&key.name())),
     }
 }

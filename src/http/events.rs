@@ -10,7 +10,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{answer::Answer, error::Failure, request::Request};
 use crate::{
     primitives::{Error, Event, EventJson, Pattern},
-    store::{Store, StoreError},
+    store::{PAGE_BYTES, Store, StoreError},
 };
 
 /// The most events of one page, and how many there are when the client does not say.
@@ -66,7 +66,7 @@ struct Page<'a> {
 pub async fn page(store: &dyn Store, asked: &Asked) -> Result<Answer, Failure> {
     let head = store.read(&[]).await?.revision;
     let mut next = asked.after.unwrap_or(0);
-    let (mut events, mut looked_at) = (Vec::new(), 0);
+    let (mut events, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
     'page: while looked_at < LOOKED_AT && next < head {
         let read = store.log(next, READ).await?;
         if read.is_empty() {
@@ -75,9 +75,10 @@ pub async fn page(store: &dyn Store, asked: &Asked) -> Result<Answer, Failure> {
         for event in read {
             (next, looked_at) = (event.revision, looked_at + 1);
             if asked.wants(&event) {
+                bytes += event.record.fields.values().map(Vec::len).sum::<usize>();
                 events.push(event);
             }
-            if events.len() == asked.limit {
+            if events.len() == asked.limit || bytes >= PAGE_BYTES {
                 break 'page;
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{error::Failure, request::Request};
 use crate::primitives::{
-    Collection, Error, Frame, Key, List, Name, Query, Reading, Record, Select, Status, View, encode_segment, tag,
+    Collection, Error, Frame, Key, List, Name, Query, Reading, Record, Select, Status, View, encode_segment, tag, watch,
 };
 
 /// The most records of one page.
@@ -45,13 +45,23 @@ impl Page {
         });
         list.within = tags;
         if let Some(status) = parameters.get("status") {
+            if !matches!(collection, Collection::Hosts | Collection::Services) {
+                return Err(Error::invalid("Only hosts and services have a status to filter by"));
+            }
             list.fields.push(("status".to_owned(), Status::parse(status)?.to_string()));
         }
         list.after = parameters.get("after").map(|after| key_after(collection, after));
         let limit = parameters.get("limit").map(limit).transpose()?;
         list.limit = limit.map(|limit| limit + 1);
-        list.lengths = collection == Collection::Ephemerals;
+        list.lengths = lengths(collection);
         Ok(Self { collection, limit, list })
+    }
+
+    /// Without the values of a field that is not shown.
+    #[must_use]
+    pub fn without(mut self, field: &str) -> Self {
+        self.list.lengths.push(field.to_owned());
+        self
     }
 
     /// What it reads.
@@ -84,6 +94,11 @@ impl Found {
     }
 }
 
+/// The fields whose values no list shows but may be large: only their lengths are read.
+fn lengths(collection: Collection) -> Vec<String> {
+    if collection == Collection::Ephemerals { vec!["data".to_owned()] } else { Vec::new() }
+}
+
 fn limit(text: &str) -> Result<u64, Error> {
     text.parse()
         .ok()
@@ -96,7 +111,12 @@ fn limit(text: &str) -> Result<u64, Error> {
 fn key_after(collection: Collection, after: &str) -> String {
     match collection {
         Collection::Ephemerals => format!("ephemerals{after}"),
-        Collection::Services | Collection::Watches => format!("{}/{after}", collection.as_str()),
+        Collection::Services => format!("services/{after}"),
+        // What is no watch's name, or no longer one, is taken as the beginning of a pattern.
+        Collection::Watches => {
+            let named = watch::keys_of(after).into_iter().next();
+            named.map_or_else(|| format!("watches/{}", encode_segment(after)), |key| key.as_str().to_owned())
+        }
         _ => format!("{}/{}", collection.as_str(), encode_segment(after)),
     }
 }
@@ -104,7 +124,8 @@ fn key_after(collection: Collection, after: &str) -> String {
 fn name_after(collection: Collection, key: &Key) -> String {
     match collection {
         Collection::Ephemerals => format!("/{}", key.rest()),
-        Collection::Services | Collection::Watches => key.rest().to_owned(),
+        Collection::Services => key.rest().to_owned(),
+        Collection::Watches => watch::name_of(key),
         _ => key.name().into_owned(),
     }
 }

@@ -7,6 +7,7 @@ mod dashboard;
 mod error;
 mod events;
 mod lists;
+mod patience;
 mod request;
 mod routes;
 mod server;

@@ -71,10 +71,12 @@ impl Request {
         format!("{}/{}/{}", self.base_url, key.collection().as_str(), encode(&key.name()))
     }
 
-    /// What the client takes, without parameters and weights.
+    /// What the client takes, without weights; what it weighs with 0 it does not take.
     fn media_ranges(&self) -> impl Iterator<Item = &str> {
         let ranges = self.accept.as_deref().unwrap_or_default().split(',');
-        ranges.map(|range| range.split(';').next().unwrap_or_default().trim())
+        let weight = |parameter: &str| parameter.trim().strip_prefix("q=")?.parse::<f32>().ok();
+        let taken = move |range: &&str| !range.split(';').skip(1).any(|parameter| weight(parameter) == Some(0.0));
+        ranges.filter(taken).map(|range| range.split(';').next().unwrap_or_default().trim())
     }
 
     /// Whether the client takes a media type by its own name.
@@ -99,11 +101,16 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// The revisions that a list of entity tags stands for: none for `*`; 0, which no record has, for a tag that is
-/// not one of ours. Weak tags count as well: a revision is what it is.
+/// The revisions that a list of entity tags stands for, in one header line or in several: none for `*`; 0, which
+/// no record has, for a tag that is not one of ours, or cannot be read. Weak tags count as well: a revision is
+/// what it is.
 fn revisions(headers: &HeaderMap, name: header::HeaderName) -> Option<Vec<u64>> {
-    let value = text(headers, name)?.trim();
-    if value == "*" {
+    let lines: Vec<&str> = headers.get_all(name).map(|line| line.to_str().unwrap_or_default()).collect();
+    let value = lines.join(",");
+    if lines.is_empty() {
+        return None;
+    }
+    if value.split(',').any(|tag| tag.trim() == "*") {
         return Some(Vec::new());
     }
     let revision = |tag: &str| {

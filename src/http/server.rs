@@ -24,6 +24,7 @@ use super::{
     api::Api,
     bare::Connection,
     error::{Cause, Failure},
+    patience::IDLE,
     request::{Request, read_body},
     routes::{Resource, Verb, resource},
     target::Path,
@@ -39,8 +40,6 @@ use crate::{
 
 /// The header that names a request in the log; a client's own name for it is kept.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// How long a connection nobody uses is kept.
-const IDLE: Duration = Duration::from_secs(75);
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -159,11 +158,12 @@ fn serve(
                     async move { drop(stopping.wait_for(|stopping| *stopping).await) }
                 })
                 .h1(map_config(app, |()| AppConfig::default()));
-            fn_service(|io: TcpStream| async move {
+            let head = context.request_timeout;
+            fn_service(move |io: TcpStream| async move {
                 // Answers are small: what is to be said is said at once.
                 let _ = io.set_nodelay(true);
                 let peer = io.peer_addr().ok();
-                Ok::<_, actix_http::error::DispatchError>((Connection::new(io), peer))
+                Ok::<_, actix_http::error::DispatchError>((Connection::new(io, head), peer))
             })
             .and_then(http)
         })?;

@@ -21,7 +21,7 @@ pub enum Collection {
     Tags,
     /// `links/NAME`
     Links,
-    /// `watches/PATTERN|ENDPOINT`
+    /// `watches/PATTERN`, a tab, `ENDPOINT`
     Watches,
 }
 
@@ -90,10 +90,11 @@ impl Key {
         Self(format!("ephemerals{}", path.as_str()))
     }
 
-    /// The key of a watch; it begins with the pattern, so that watches sort by it.
+    /// The key of a watch; it begins with the pattern, so that watches sort by it. A tab is in neither half, and
+    /// sorts before whatever is.
     #[must_use]
     pub fn watch(pattern: &str, endpoint: &str) -> Self {
-        Self(format!("watches/{}|{}", encode_segment(pattern), encode_segment(endpoint)))
+        Self(format!("watches/{}\t{}", encode_segment(pattern), encode_segment(endpoint)))
     }
 
     /// A key as a store kept it; `None` when its collection is not known here.

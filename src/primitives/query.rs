@@ -39,16 +39,16 @@ pub struct List {
     pub fields: Vec<(String, String)>,
     /// Only records that are members of all of these indexes.
     pub within: Vec<String>,
-    /// Gives, in place of each field's value, how many bytes it has, in decimal: a list of large records need
-    /// not be large.
-    pub lengths: bool,
+    /// Of fields whose names begin with one of these, gives how many bytes the value has, in decimal, in place of
+    /// the value: a list of large records need not be large.
+    pub lengths: Vec<String>,
 }
 
 impl List {
     /// Everything of a selection.
     #[must_use]
     pub fn of(select: Select) -> Self {
-        Self { select, after: None, limit: None, fields: Vec::new(), within: Vec::new(), lengths: false }
+        Self { select, after: None, limit: None, fields: Vec::new(), within: Vec::new(), lengths: Vec::new() }
     }
 }
 

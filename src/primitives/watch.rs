@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Check, Collection, Committed, Edit, Endpoint, Error, Frame, Key, List, Name, Op, Params, Pattern, Plan, Query,
-    Record, Segment, Select, View, When, service,
+    Record, Segment, Select, View, When, decode_segment, service,
 };
 
 const PATTERN: &str = "pattern";
@@ -154,6 +154,12 @@ pub fn change_answer(done: &Committed) -> Option<ChangeAnswer<'_>> {
 #[must_use]
 pub fn name(record: &Record) -> String {
     BASE64_STANDARD.encode(format!("{}|{}", record.text(PATTERN), record.text(ENDPOINT)))
+}
+
+/// The name of the watch at a key.
+#[must_use]
+pub fn name_of(key: &Key) -> String {
+    BASE64_STANDARD.encode(decode_segment(key.rest()).replace('\t', "|"))
 }
 
 /// The keys a name may stand for: one for each `|` in it that has a pattern before and a URL behind it. The

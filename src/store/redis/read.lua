@@ -19,19 +19,22 @@ local function fits(at, list)
   return true
 end
 
--- A record with the lengths of its fields' values in place of these.
-local function lengths_of(at)
+-- A record with the lengths of some fields' values in place of these.
+local function with_lengths(at, prefixes)
   local flat = {}
   for _, name in ipairs(redis.call('HKEYS', at)) do
+    local short = false
+    for _, prefix in ipairs(prefixes) do
+      if string.sub(name, 1, 2 + #prefix) == 'f:' .. prefix then short = true end
+    end
     flat[#flat + 1] = name
-    flat[#flat + 1] = string.sub(name, 1, 2) == 'f:' and tostring(redis.call('HSTRLEN', at, name))
-      or redis.call('HGET', at, name)
+    flat[#flat + 1] = short and tostring(redis.call('HSTRLEN', at, name)) or redis.call('HGET', at, name)
   end
   return flat
 end
 
 local function add(found, key, lengths)
-  local flat = lengths and lengths_of(record_at(key)) or redis.call('HGETALL', record_at(key))
+  local flat = lengths and #lengths > 0 and with_lengths(record_at(key), lengths) or redis.call('HGETALL', record_at(key))
   if #flat > 0 then
     found[#found + 1] = key
     found[#found + 1] = flat

@@ -81,14 +81,18 @@ fn list(connection: &Connection, list: &List) -> Result<Vec<Record>, StoreError>
             .all(|(name, value)| record.fields.get(name).map(Vec::as_slice) == Some(value.as_bytes()))
             && list.within.iter().all(|index| record.indexes.contains(index));
         if fits {
-            records.push(if list.lengths { with_lengths(record) } else { record });
+            records.push(with_lengths(record, &list.lengths));
         }
     }
     Ok(records)
 }
 
-fn with_lengths(mut record: Record) -> Record {
-    record.fields.values_mut().for_each(|value| *value = value.len().to_string().into_bytes());
+fn with_lengths(mut record: Record, prefixes: &[String]) -> Record {
+    for (name, value) in &mut record.fields {
+        if prefixes.iter().any(|prefix| name.starts_with(prefix)) {
+            *value = value.len().to_string().into_bytes();
+        }
+    }
     record
 }
 
