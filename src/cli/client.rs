@@ -17,11 +17,14 @@ const SEGMENT: &AsciiSet =
 /// Longer than anybody follows a stream; a request always has some time-out.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+/// Where a server listens unless told otherwise.
+const DEFAULT: &str = "http://localhost:5678";
+
 /// `--url`, the same for every client command.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Target {
     /// The server
-    #[arg(long, env = "NOAH_URL", default_value = "http://localhost:5678", hide_env_values = true)]
+    #[arg(long, env = "NOAH_URL", default_value = DEFAULT, hide_env_values = true)]
     url: String,
 }
 
@@ -32,7 +35,8 @@ impl Target {
             Failure::usage(format!("{:?} cannot be a server's URL: {words}", shown_url(&self.url)))
                 .hint("it is written http://HOST:PORT, as --url or in NOAH_URL")
         };
-        let base = Url::parse(&self.url).map_err(|error| usage(&error.to_string()))?;
+        let base = Url::parse(if self.url.is_empty() { DEFAULT } else { &self.url })
+            .map_err(|error| usage(&error.to_string()))?;
         if !["http", "https"].contains(&base.scheme()) {
             return Err(usage("it starts with neither http:// nor https://"));
         }
@@ -63,6 +67,8 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// `Noah-Revision`, when it was there.
     pub revision: Option<u64>,
+    /// The `after` of the next page, when there is one.
+    pub next: Option<String>,
 }
 
 impl Request {
@@ -175,8 +181,9 @@ impl Client {
         let response = builder.send().await.map_err(|error| self.unreachable(error))?;
         let status = response.status();
         let revision = response.headers().get("noah-revision").and_then(|value| value.to_str().ok()?.parse().ok());
+        let next = response.headers().get(header::LINK).and_then(|link| next_page(link.to_str().ok()?));
         let body = response.bytes().await.map_err(|error| self.unreachable(error))?.to_vec();
-        Ok((status, Answer { body, revision }))
+        Ok((status, Answer { body, revision, next }))
     }
 
     fn unreachable(&self, error: reqwest::Error) -> Failure {
@@ -185,6 +192,12 @@ impl Client {
         Failure::unreachable(format!("{} could not be reached: {words}", self.shown()))
             .hint("check that `noah serve` runs there, and that --url or NOAH_URL names it")
     }
+}
+
+/// The `after` in a `Link` to the next page.
+fn next_page(link: &str) -> Option<String> {
+    let url = Url::parse(link.strip_prefix('<')?.split_once('>')?.0).ok()?;
+    url.query_pairs().find(|(name, _)| name == "after").map(|(_, after)| after.into_owned())
 }
 
 /// The failure of an answer that is no success: 1, or 3 for a server that cannot work now.
@@ -229,7 +242,12 @@ pub fn encode_path(path: &str) -> Result<String, Failure> {
         return Err(Failure::usage(format!("{path:?} is no path"))
             .hint("a path is written hosts/web1, services/haproxy/web1 or ephemerals/db/master"));
     }
-    let segments: Vec<String> = path.split('/').map(encode_segment).collect();
+    // An ephemeral's path is what it is; in a name a slash has to be written %2F, or it would end the name.
+    let encode = |segment: &str| match path.starts_with("ephemerals/") {
+        true => encode_segment(segment),
+        false => segment.split("%2F").map(encode_segment).collect::<Vec<_>>().join("%2F"),
+    };
+    let segments: Vec<String> = path.split('/').map(encode).collect();
     Ok(segments.join("/"))
 }
 
@@ -247,6 +265,7 @@ mod tests {
         assert_eq!(encode_path("/hosts/web 1").unwrap(), "hosts/web%201");
         assert_eq!(encode_path("ephemerals/a%2Fb//ü/").unwrap(), "ephemerals/a%252Fb//%C3%BC/");
         assert_eq!(encode_path("services/haproxy::balanced/a?b#c").unwrap(), "services/haproxy::balanced/a%3Fb%23c");
+        assert_eq!(encode_path("hosts/a%2Fb%").unwrap(), "hosts/a%2Fb%25");
         assert!(encode_path("/").is_err() && encode_path("hosts/../x").is_err());
     }
 }

@@ -8,7 +8,7 @@ use super::{
     client::{Client, Request, Target},
     failure::Failure,
     output::{self, Output},
-    table::Table,
+    table::{Table, printable},
 };
 use crate::settings::shown_url;
 
@@ -65,13 +65,16 @@ impl Args {
         if self.kind == Kind::Configurations && !self.output.json() {
             request = request.query("short", true);
         }
-        block_on(show(&client, self.kind, request, limit, self.output))
+        block_on(show(&client, self.kind, request, self.output))
     }
 }
 
 /// Asks for a list and prints it.
-pub async fn show(client: &Client, kind: Kind, request: Request, limit: Option<u64>, output: Output) -> Done {
+pub async fn show(client: &Client, kind: Kind, request: Request, output: Output) -> Done {
     let answer = client.list(request).await?;
+    if let Some(next) = answer.as_ref().and_then(|answer| answer.next.as_deref()) {
+        output::remark(&format!("there is more: go on with --after '{}', or raise --limit", printable(next)));
+    }
     if output.json() {
         let empty = if kind == Kind::Watches { "[]" } else { "{}" };
         return match answer {
@@ -85,12 +88,7 @@ pub async fn show(client: &Client, kind: Kind, request: Request, limit: Option<u
         })?,
         None => Value::Null,
     };
-    let table = kind.table(&json);
-    output::text(&table.render())?;
-    if limit.is_some_and(|limit| table.len() as u64 >= limit) {
-        output::remark("there may be more: go on with --after and the last name, or raise --limit");
-    }
-    Ok(())
+    output::text(&kind.table(&json).render())
 }
 
 impl Kind {

@@ -7,8 +7,9 @@ use tracing_subscriber::EnvFilter;
 use super::failure::Failure;
 use crate::settings::{LEVELS, LogFormat, is_level};
 
-/// What tells an operator nothing at its own level; said first, so that a level given for it by name wins.
-const QUIET: &str = "actix_server=warn";
+/// What tells an operator nothing at its own level, or what anybody can have written by sending no HTTP; said
+/// first, so that a level given for it by name wins.
+const QUIET: &str = "actix_server=warn,actix_http=off";
 
 /// Starts logging. A level that is none is wrong usage.
 pub fn init(format: LogFormat, level: &str) -> Result<(), Failure> {

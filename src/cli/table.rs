@@ -17,11 +17,6 @@ impl Table {
         self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
     }
 
-    /// How many lines there are below the heading.
-    pub fn len(&self) -> usize {
-        self.rows.len() - 1
-    }
-
     /// The text of it: columns as wide as their widest cell, two spaces apart.
     pub fn render(&self) -> String {
         let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();

@@ -90,7 +90,7 @@ impl List {
         if let Some(after) = self.after {
             request = request.query("after", after);
         }
-        block_on(list::show(&client, Kind::Watches, request, self.limit, self.output))
+        block_on(list::show(&client, Kind::Watches, request, self.output))
     }
 }
 

@@ -30,7 +30,7 @@ use queue::{Poke, Queue};
 use run::{Job, Outcome, Output};
 
 /// The longest event a listener takes by default, in bytes.
-pub const BODY_MAX_BYTES: usize = 4 << 20;
+pub const BODY_MAX_BYTES: usize = 16 << 20;
 
 /// How long a client may take to send its head, and its body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -177,6 +177,10 @@ async fn stop(handle: &ServerHandle, server: tokio::task::JoinHandle<io::Result<
 /// The whole interface: POST anywhere is a poke.
 async fn answer(request: HttpRequest, payload: Payload, shared: web::Data<Shared>) -> HttpResponse {
     let health = request.path() == "/healthz";
+    // A page in a browser on this node can send a plain POST anywhere; machines that poke say no such thing.
+    if request.headers().contains_key(header::ORIGIN) {
+        return failure(StatusCode::FORBIDDEN, "Pokes from web pages are refused", "send it from a program");
+    }
     match *request.method() {
         Method::POST => take(payload, &shared).await,
         Method::GET | Method::HEAD if health => success(StatusCode::OK, r#"{"result":"success"}"#.to_owned()),
