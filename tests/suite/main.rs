@@ -4,6 +4,7 @@ mod bad_input;
 mod cli;
 mod contract;
 mod crash;
+mod edges;
 mod events;
 mod layers;
 mod outage;

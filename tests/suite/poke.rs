@@ -152,6 +152,17 @@ fn variables(text: &str) -> Vec<(&str, &str)> {
 }
 
 #[test]
+fn a_web_page_cannot_poke() {
+    let poke = Poke::start(&[], &["sh", "-c", "echo ran >> ran"]);
+    let head =
+        "POST / HTTP/1.1\r\nHost: x\r\nOrigin: http://evil.example\r\nContent-Length: 2\r\nConnection: close\r\n\r\n";
+    assert!(poke.send(head, b"{}").starts_with("HTTP/1.1 403 "));
+    // One that is taken afterwards is the only one that ran.
+    poke.poke("{}");
+    poke.wait_for("ran", |ran| ran == "ran\n");
+}
+
+#[test]
 fn the_command_gets_the_event_on_stdin_and_in_its_environment() {
     let poke = Poke::start(&[], &RECORD);
     let body = r#"{"id":"1","status":"up", "action":"update","pubcategory":"//noah/hosts/h 1","path":"/hosts/h 1","revision":42}"#;
