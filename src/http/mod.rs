@@ -8,6 +8,7 @@ mod error;
 mod events;
 mod lists;
 mod patience;
+mod reading;
 mod request;
 mod routes;
 mod server;

@@ -1,0 +1,225 @@
+//! What each resource answers to GET.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::header;
+use serde_json::json;
+
+use super::{
+    answer::Answer,
+    api::{Api, Result, wrong_verb},
+    dashboard,
+    error::Failure,
+    events::{self, Asked},
+    lists::Page,
+    request::Request,
+    routes::Resource,
+};
+use crate::primitives::{
+    Collection, Error, Frame, Key, Name, Query, Reading, Record, View, application, configuration, ephemeral, host,
+    link, rfc3339, service, tag, watch,
+};
+
+impl Api {
+    /// Answers a GET.
+    pub(super) async fn get(&self, resource: &Resource, request: &Request) -> Result {
+        match resource {
+            Resource::Index => self.index(request).await,
+            Resource::Version => Ok(Answer::json(&self.versions().await)),
+            Resource::Health => Ok(Answer::json(&json!({"status": "ok"}))),
+            Resource::Ready => {
+                self.store.ready().await?;
+                Ok(Answer::json(&json!({"status": "ready"})))
+            }
+            Resource::Events => self.events(request).await,
+            Resource::All(collection) => self.all(*collection, request).await,
+            Resource::Host(name) => self.whole(host::key(name)).await,
+            Resource::Service(name) => {
+                let page = Page::parse(request, Collection::Services, Some(Key::service_prefix(name)))?;
+                self.services(&page, request).await
+            }
+            Resource::ServiceOnHost(service, host) => self.whole(Key::service(service, host)).await,
+            Resource::Application(name) => self.whole(application::key(name)).await,
+            Resource::Attached(name, config) => {
+                let reading = self.store.read(&application::attached(name, config)).await?;
+                let revision = reading.revision;
+                let found = application::its_configuration(reading);
+                configuration_answer(&found.ok_or_else(|| Failure::not_found_at(revision))?, request)
+            }
+            Resource::Configuration(name) => {
+                configuration_answer(&self.record(configuration::key(name)).await?, request)
+            }
+            Resource::Ephemeral(path) => {
+                let record = self.record(Key::ephemeral(path)).await?;
+                let revision = record.revision;
+                Ok(Answer::raw("application/octet-stream", ephemeral::into_bytes(record))
+                    .of_record(revision)
+                    .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            }
+            Resource::Watch(name) => self.watch_named(name).await,
+            Resource::Tag(name) => self.tags(&tag::one(name)).await,
+            Resource::Link(name) => self.link(name, |link| Some(Answer::json(link))).await,
+            Resource::LinkKind(name, kind) => self.link(name, |link| Some(Answer::json(&link.of_kind(*kind)))).await,
+            Resource::LinkMember(name, kind, member) => {
+                self.link(name, |link| link.member(*kind, member.as_str()).map(|found| Answer::json(&found))).await
+            }
+            Resource::TagOn(_) | Resource::LinkOn(_) | Resource::WatchOn(_) => Err(wrong_verb(resource)),
+        }
+    }
+
+    async fn record(&self, key: Key) -> Result<Record> {
+        let reading = self.store.read(&[Query::Get(key)]).await?;
+        let revision = reading.revision;
+        reading.records().pop().ok_or_else(|| Failure::not_found_at(revision))
+    }
+
+    async fn whole(&self, key: Key) -> Result {
+        let record = self.record(key).await?;
+        Ok(Answer::json(&View(&record, Frame::Whole)).of_record(record.revision))
+    }
+
+    async fn all(&self, collection: Collection, request: &Request) -> Result {
+        let parameters = &request.parameters;
+        match collection {
+            Collection::Tags => {
+                if ["status", "tag", "limit", "after"].iter().any(|name| parameters.get(name).is_some()) {
+                    return Err(Error::invalid("The list of tags is given whole; GET /tags/NAME is one of them").into());
+                }
+                return self.tags(&tag::all()).await;
+            }
+            Collection::Services => return self.services(&Page::parse(request, collection, None)?, request).await,
+            // Only with a parameter of ours: by itself it was never there.
+            Collection::Ephemerals
+                if !["limit", "after", "tag", "prefix"].iter().any(|p| parameters.get(p).is_some()) =>
+            {
+                return Err(Error::NotFound.into());
+            }
+            _ => {}
+        }
+        let prefix = parameters.get("prefix").filter(|_| collection == Collection::Ephemerals);
+        let mut page = Page::parse(request, collection, prefix.map(|prefix| format!("ephemerals{prefix}")))?;
+        // As the original, which took any value but an absent one; `false` is not short any more.
+        let short =
+            collection == Collection::Configurations && parameters.get("short").is_some_and(|short| short != "false");
+        if short {
+            page = page.without("body");
+        }
+        let found = page.found(self.store.read(&[page.query()]).await?)?;
+        let answer = match collection {
+            Collection::Watches => Answer::json(&watch::list(&found.records)),
+            Collection::Ephemerals => Answer::json(&ephemeral_list(&found.records)),
+            _ if short => Answer::json(&configuration::short(&found.records, |key| request.url_of(key))),
+            _ => Answer::json(&found.by_name()),
+        };
+        Ok(paged(answer.at(found.revision), found.next.as_deref(), request))
+    }
+
+    async fn services(&self, page: &Page, request: &Request) -> Result {
+        let found = page.found(self.store.read(&[page.query()]).await?)?;
+        let answer = Answer::json(&service::by_name(&found.records, Frame::Listed)).at(found.revision);
+        Ok(paged(answer, found.next.as_deref(), request))
+    }
+
+    async fn tags(&self, queries: &[Query]) -> Result {
+        let Reading { revision, mut answers } = self.store.read(queries).await?;
+        let carriers = answers.pop().unwrap_or_default().records;
+        let tags = answers.pop().unwrap_or_default().records;
+        if tags.is_empty() {
+            return Err(Failure::not_found_at(revision));
+        }
+        Ok(Answer::json(&tag::json(&tags, &carriers)).at(revision))
+    }
+
+    async fn link(&self, name: &Name, show: impl Fn(&link::Link) -> Option<Answer>) -> Result {
+        let reading = self.store.read(&link::read(name)).await?;
+        let revision = reading.revision;
+        let answer = link::found(reading).and_then(|link| show(&link));
+        Ok(answer.ok_or_else(|| Failure::not_found_at(revision))?.at(revision))
+    }
+
+    /// The log: a stream for those who take one, else a page.
+    async fn events(&self, request: &Request) -> Result {
+        const STREAM: &str = "text/event-stream";
+        let asked = Asked::parse(request)?;
+        if !request.names(STREAM) {
+            return events::page(self.store.as_ref(), &asked).await;
+        }
+        if request.head_only {
+            return Ok(Answer::raw(STREAM, ""));
+        }
+        let stream = events::follow(&self.store, asked, self.stopping.clone()).await?;
+        Ok(Answer::stream(STREAM, stream).with(header::CACHE_CONTROL, "no-store"))
+    }
+
+    async fn watch_named(&self, name: &str) -> Result {
+        let queries: Vec<Query> = watch::keys_of(name).into_iter().map(Query::Get).collect();
+        let Reading { revision, answers } = self.store.read(&queries).await?;
+        let record = answers.into_iter().flat_map(|answer| answer.records).next();
+        let record = record.ok_or_else(|| Failure::not_found_at(revision))?;
+        Ok(Answer::json(&View(&record, Frame::Whole)).of_record(record.revision))
+    }
+
+    async fn versions(&self) -> BTreeMap<&'static str, String> {
+        let store = self.store.version().await;
+        let number = if store.kind == "redis" { store.number } else { format!("{} {}", store.kind, store.number) };
+        BTreeMap::from([("redis_version", number), ("noah_version", env!("CARGO_PKG_VERSION").to_owned())])
+    }
+
+    /// `/`: a page for those who take HTML, the index for those who take JSON or did not say.
+    async fn index(&self, request: &Request) -> Result {
+        if request.accept.is_some() && request.accepts("text/html") {
+            let reading = self.store.read(&dashboard::queries()).await?;
+            let page = dashboard::page(&reading, &self.store.version().await);
+            return Ok(Answer::raw("text/html;charset=utf-8", page.into_string())
+                .at(reading.revision)
+                .with(header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'")
+                .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+                .with(header::VARY, "accept"));
+        }
+        if request.accept.is_some() && !request.accepts("application/json") {
+            return Err(Error::NotFound.into());
+        }
+        let listed = ["hosts", "services", "applications", "configurations"];
+        let resources: BTreeMap<_, _> =
+            listed.iter().map(|word| (word, json!({"link": format!("{}/{word}", request.base_url)}))).collect();
+        let mut index = json!(self.versions().await);
+        index["resources"] = json!(resources);
+        Ok(Answer::json(&index).with(header::VARY, "accept"))
+    }
+}
+
+/// With the address of the next page, as RFC 8288 has it.
+fn paged(answer: Answer, next: Option<&str>, request: &Request) -> Answer {
+    match next {
+        None => answer,
+        Some(after) => {
+            let query = request.parameters.with("after", after);
+            answer.with(header::LINK, format!("<{}{}?{query}>; rel=\"next\"", request.base_url, request.path))
+        }
+    }
+}
+
+/// JSON for those who take it, the raw body for those who do not, or did not say.
+fn configuration_answer(record: &Record, request: &Request) -> Result {
+    let answer = if request.accepts("application/json") {
+        Answer::json(&View(record, Frame::Whole))
+    } else {
+        Answer::raw(configuration::media_type(record), configuration::raw_body(record))
+    };
+    Ok(answer.of_record(record.revision).with(header::VARY, "accept").with(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+}
+
+/// Ephemerals by their path, without their data.
+fn ephemeral_list(records: &[Record]) -> BTreeMap<&str, serde_json::Value> {
+    let entry = |record: &Record| {
+        json!({
+            "id": record.id,
+            "tags": record.members_of("tags").collect::<Vec<_>>(),
+            "links": record.members_of("links").collect::<Vec<_>>(),
+            "bytes": ephemeral::size(record),
+            "created_at": rfc3339(record.created_at),
+            "updated_at": rfc3339(record.updated_at),
+        })
+    };
+    records.iter().map(|record| (ephemeral::path(record), entry(record))).collect()
+}
