@@ -197,3 +197,24 @@ pub(super) fn entries<M: SerializeMap>(record: &Record, map: &mut M) -> Result<(
     map.serialize_entry("pattern", record.text(PATTERN))?;
     map.serialize_entry("endpoint", record.text(ENDPOINT))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_for_its_watch_whichever_bar_divides_it() {
+        let name = BASE64_STANDARD.encode("//noah/a|b|http://h/x|y");
+        let keys = keys_of(&name);
+        assert!(keys.contains(&Key::watch("//noah/a|b", "http://h/x|y")), "{keys:?}");
+        assert_eq!(keys_of(&name_of(&keys[0])).len(), keys.len());
+    }
+
+    #[test]
+    fn a_name_of_nothing_but_bars_costs_nothing() {
+        for decoded in ["|".repeat(11_900), "|".repeat(4_000), format!("//noah/{}http://h", "|".repeat(2_000))] {
+            assert!(keys_of(&BASE64_STANDARD.encode(decoded)).len() <= 8);
+        }
+        assert!(keys_of("no base64!").is_empty());
+    }
+}
