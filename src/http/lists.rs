@@ -53,11 +53,10 @@ impl Page {
         list.after = parameters.get("after").map(|after| key_after(collection, after));
         let limit = parameters.get("limit").map(limit).transpose()?;
         list.limit = limit.map(|limit| limit + 1);
-        list.lengths = lengths(collection);
         Ok(Self { collection, limit, list })
     }
 
-    /// Without the values of a field that is not shown.
+    /// With the length of a field that may be large in place of its value, which is not shown.
     #[must_use]
     pub fn without(mut self, field: &str) -> Self {
         self.list.lengths.push(field.to_owned());
@@ -92,11 +91,6 @@ impl Found {
         let listed = |record| View(record, Frame::Listed);
         self.records.iter().map(|record| (record.key.name().into_owned(), listed(record))).collect()
     }
-}
-
-/// The fields whose values no list shows but may be large: only their lengths are read.
-fn lengths(collection: Collection) -> Vec<String> {
-    if collection == Collection::Ephemerals { vec!["data".to_owned()] } else { Vec::new() }
 }
 
 fn limit(text: &str) -> Result<u64, Error> {

@@ -101,7 +101,9 @@ impl Api {
         // As the original, which took any value but an absent one; `false` is not short any more.
         let short =
             collection == Collection::Configurations && parameters.get("short").is_some_and(|short| short != "false");
-        if short {
+        if collection == Collection::Ephemerals {
+            page = page.without("data");
+        } else if short {
             page = page.without("body");
         }
         let found = page.found(self.store.read(&[page.query()]).await?)?;

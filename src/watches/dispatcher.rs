@@ -151,7 +151,7 @@ impl Dispatch {
         }
         // The last one is read again, to see whether it still is what it was.
         let again = u64::from(self.last.is_some());
-        let mut events = self.shared.store.log(self.position - again, PAGE).await?.into_iter().peekable();
+        let mut events = self.shared.store.log(self.position - again, PAGE).await?.into_iter();
         if let Some(last) = &self.last {
             if events.next().is_none_or(|event| Mark::of(&event) != *last) {
                 tracing::warn!(position = self.position, "the store lost a part of its log; starting over");
