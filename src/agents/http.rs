@@ -3,8 +3,8 @@ use std::{error::Error as _, time::Duration};
 use async_trait::async_trait;
 use reqwest::{Client, Response, StatusCode, header::RETRY_AFTER, redirect::Policy};
 
-use super::{Agent, Delivery, Limits, Outcome};
-use crate::primitives::{Endpoint, millis};
+use super::{Agent, Delivery, Options, Outcome};
+use crate::primitives::{millis, watch::Watch};
 
 /// How much of an answer's body is read, so that its connection can be used again.
 const MOST_READ: usize = 64 * 1024;
@@ -19,14 +19,14 @@ pub struct Http {
 
 impl Http {
     /// An agent with its own pool of connections.
-    pub fn new(limits: Limits) -> reqwest::Result<Self> {
+    pub fn new(options: &Options) -> reqwest::Result<Self> {
         let client = Client::builder()
             .user_agent(concat!("noah/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
             // Endpoints are private by nature; a proxy that the environment names for other things is not for them.
             .no_proxy()
-            .connect_timeout(limits.connect_timeout)
-            .timeout(limits.timeout)
+            .connect_timeout(options.connect_timeout)
+            .timeout(options.timeout)
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(8)
             .tcp_nodelay(true)
@@ -37,14 +37,14 @@ impl Http {
 
 #[async_trait]
 impl Agent for Http {
-    fn schemes(&self) -> &'static [&'static str] {
-        &["http", "https"]
+    fn schemes(&self) -> Vec<String> {
+        vec!["http".to_owned(), "https".to_owned()]
     }
 
-    async fn deliver(&self, endpoint: &Endpoint, delivery: &Delivery) -> Outcome {
+    async fn deliver(&self, watch: &Watch, delivery: &Delivery) -> Outcome {
         let request = self
             .client
-            .post(endpoint.url().clone())
+            .post(watch.endpoint.url().clone())
             .header("content-type", "application/json")
             .header("webhook-id", &delivery.id)
             .header("webhook-timestamp", millis() / 1000)
@@ -57,7 +57,7 @@ impl Agent for Http {
                 drain(response).await;
                 judge(status, wait)
             }
-            Err(error) => Outcome::RetryAfter { why: describe(error), wait: None },
+            Err(error) => Outcome::failed(describe(error)),
         }
     }
 }
@@ -66,7 +66,7 @@ fn judge(status: StatusCode, wait: Option<Duration>) -> Outcome {
     if status.is_success() {
         return Outcome::Delivered;
     }
-    Outcome::RetryAfter { why: format!("it answered {status}"), wait }
+    Outcome::RetryAfter { why: format!("it answered {status}"), wait, slow: false }
 }
 
 /// `Retry-After` in seconds, as RFC 9110, section 10.2.3; a date is not taken.

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::primitives::Endpoint;
+use crate::primitives::watch::Watch;
 
 pub use dummy::Dummy;
 pub use http::Http;
@@ -23,58 +23,83 @@ pub struct Delivery {
     pub id: String,
     /// The event's revision.
     pub revision: u64,
-    /// The event's channel as it may be logged, `//noah/hosts/web1`.
+    /// What happened: `create`, `update`, `delete`, …
+    pub action: &'static str,
+    /// The event's channel, `//noah/hosts/web1`.
+    pub channel: String,
+    /// The channel as it may be logged.
     pub label: String,
+    /// When it happened, in milliseconds since 1970.
+    pub time: i64,
     /// Counted from 1.
     pub attempt: u32,
     /// The event's JSON.
     pub body: Bytes,
 }
 
-/// How an attempt went.
+/// How an attempt went. What it says why is for people, and without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The endpoint said yes.
     Delivered,
     /// It did not; try again.
     RetryAfter {
-        /// Why, for the log; without secrets.
+        /// Why.
         why: String,
         /// How long the endpoint asked to be left alone.
         wait: Option<Duration>,
+        /// Whether it has too much to do, so that what follows should come more slowly.
+        slow: bool,
     },
+    /// It will never take this event; it may take others.
+    Refused {
+        /// Why.
+        why: String,
+    },
+    /// It wants nothing any more.
+    Gone {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Outcome {
+    /// It did not work this time.
+    pub fn failed(why: impl Into<String>) -> Self {
+        Self::RetryAfter { why: why.into(), wait: None, slow: false }
+    }
 }
 
 /// A transport.
 #[async_trait]
 pub trait Agent: Send + Sync + 'static {
     /// The URL schemes of the endpoints it delivers to.
-    fn schemes(&self) -> &'static [&'static str];
+    fn schemes(&self) -> Vec<String>;
 
     /// Makes one attempt, in bounded time.
-    async fn deliver(&self, endpoint: &Endpoint, delivery: &Delivery) -> Outcome;
+    async fn deliver(&self, watch: &Watch, delivery: &Delivery) -> Outcome;
 }
 
-/// How long an attempt may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Until there is a connection.
+/// How agents work.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long until there is a connection.
     pub connect_timeout: Duration,
-    /// Until there is an answer, connecting included.
+    /// How long until there is an answer, connecting included.
     pub timeout: Duration,
 }
 
 /// All agents, by the scheme of the endpoints they deliver to.
 #[derive(Clone)]
-pub struct Agents(Arc<BTreeMap<&'static str, Arc<dyn Agent>>>);
+pub struct Agents(Arc<BTreeMap<String, Arc<dyn Agent>>>);
 
 impl Agents {
-    /// The agents that are built in.
+    /// The agents that these options make.
     ///
     /// # Errors
-    /// When the machine's TLS roots cannot be used.
-    pub fn built_in(limits: Limits) -> Result<Self, String> {
-        let http = Http::new(limits).map_err(|error| format!("the HTTP agent cannot start: {error}"))?;
+    /// When one of them cannot work with its options, or the machine's TLS roots cannot be used.
+    pub fn new(options: &Options) -> Result<Self, String> {
+        let http = Http::new(options).map_err(|error| format!("the HTTP agent cannot start: {error}"))?;
         Ok(Self::of([Arc::new(http) as Arc<dyn Agent>, Arc::new(Dummy)]))
     }
 
@@ -82,20 +107,22 @@ impl Agents {
     pub fn of(agents: impl IntoIterator<Item = Arc<dyn Agent>>) -> Self {
         let mut by_scheme = BTreeMap::new();
         for agent in agents {
-            by_scheme.extend(agent.schemes().iter().map(|scheme| (*scheme, Arc::clone(&agent))));
+            by_scheme.extend(agent.schemes().into_iter().map(|scheme| (scheme, Arc::clone(&agent))));
         }
         Self(Arc::new(by_scheme))
     }
 
     /// The schemes that an endpoint may have.
     #[must_use]
-    pub fn schemes(&self) -> Vec<&'static str> {
-        self.0.keys().copied().collect()
+    pub fn schemes(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
     }
 
-    /// The agent of an endpoint.
-    #[must_use]
-    pub fn of_endpoint(&self, endpoint: &Endpoint) -> Option<&Arc<dyn Agent>> {
-        self.0.get(endpoint.url().scheme())
+    /// Has the endpoint's agent make one attempt.
+    pub async fn deliver(&self, watch: &Watch, delivery: &Delivery) -> Outcome {
+        match self.0.get(watch.endpoint.url().scheme()) {
+            Some(agent) => agent.deliver(watch, delivery).await,
+            None => Outcome::failed("no agent here delivers to endpoints of its scheme"),
+        }
     }
 }

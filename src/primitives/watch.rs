@@ -6,20 +6,44 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Check, Collection, Committed, Edit, Endpoint, Error, Frame, Key, List, Name, Op, Params, Pattern, Plan, Query,
-    Record, Segment, Select, View, When, decode_segment, service,
+    Check, Collection, Committed, Edit, Endpoint, Error, Frame, Hidden, Key, List, Name, Op, Params, Pattern, Plan,
+    Query, Record, Segment, Select, SigningKey, View, When, decode_segment, service,
 };
 
 const PATTERN: &str = "pattern";
 const ENDPOINT: &str = "endpoint";
 
-/// A watch to be registered.
+/// A watch, as it is registered and as agents deliver for it.
 #[derive(Debug, Clone)]
 pub struct Watch {
     /// Which events it is about.
     pub pattern: Pattern,
     /// Where they are delivered to.
     pub endpoint: Endpoint,
+    /// How they are packed.
+    pub content: Content,
+    /// What they are signed with.
+    pub secret: Option<SigningKey>,
+    /// Headers that an HTTP request carries besides its own: names in lower case, and values.
+    pub headers: Vec<(String, Hidden)>,
+}
+
+/// How an event is packed for its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Content {
+    /// Noah's JSON, by itself.
+    #[default]
+    Noah,
+    /// As a CloudEvent 1.0 in the transport's binary mode, with Noah's JSON as its data.
+    CloudEvents,
+}
+
+impl Watch {
+    /// A watch without any options.
+    #[must_use]
+    pub fn plain(pattern: Pattern, endpoint: Endpoint) -> Self {
+        Self { pattern, endpoint, content: Content::default(), secret: None, headers: Vec::new() }
+    }
 }
 
 /// The index of the watches with the same endpoint; their patterns may not cover each other.
@@ -31,7 +55,7 @@ fn siblings(endpoint: &Endpoint) -> String {
 pub fn parse(body: &[u8], schemes: &[&str]) -> Result<Watch, Error> {
     let params = Params::parse(body, &[PATTERN, ENDPOINT])?;
     let (pattern, endpoint) = (params.text(PATTERN)?, params.text(ENDPOINT)?);
-    Ok(Watch { pattern: Pattern::parse(pattern)?, endpoint: Endpoint::parse(endpoint, schemes)? })
+    Ok(Watch::plain(Pattern::parse(pattern)?, Endpoint::parse(endpoint, schemes)?))
 }
 
 /// Reads the body of `PUT …/watch` for the pattern of an object.
@@ -46,7 +70,7 @@ pub fn parse_for(pattern: &str, body: &[u8], schemes: &[&str]) -> Result<Watch, 
     if pattern.segments().iter().any(|segment| !matches!(segment, Segment::Is(_))) {
         return Err(Error::invalid("A name that is * or ** cannot be watched by itself; watch what is above it"));
     }
-    Ok(Watch { pattern, endpoint: Endpoint::parse(endpoint, schemes)? })
+    Ok(Watch::plain(pattern, Endpoint::parse(endpoint, schemes)?))
 }
 
 /// The pattern of one record. A pattern reads `%25` and `%2F`, which other keys than an ephemeral's use too.
@@ -184,7 +208,7 @@ pub fn keys_of(name: &str) -> Vec<Key> {
 #[must_use]
 pub fn stored(record: &Record, schemes: &[&str]) -> Option<Watch> {
     let pattern = Pattern::parse(record.text(PATTERN)).ok()?;
-    Some(Watch { pattern, endpoint: Endpoint::parse(record.text(ENDPOINT), schemes).ok()? })
+    Some(Watch::plain(pattern, Endpoint::parse(record.text(ENDPOINT), schemes).ok()?))
 }
 
 /// `GET /watches`: an array.

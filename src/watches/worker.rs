@@ -222,10 +222,12 @@ impl Watched {
     /// Tries until the endpoint says yes; `false` when told to stop before.
     async fn deliver(&self, message: &Message, shared: &Shared) -> bool {
         let endpoint = &self.watch.endpoint;
-        let Some(agent) = shared.agents.of_endpoint(endpoint) else { return false };
         let mut delivery = Delivery {
             id: format!("{}-{}", self.id, message.event.revision),
             revision: message.event.revision,
+            action: message.event.action.as_str(),
+            channel: message.event.channel(),
+            time: message.event.time,
             label: message.event.label(),
             attempt: 0,
             body: message.body(),
@@ -236,15 +238,19 @@ impl Watched {
             }
             delivery.attempt += 1;
             let (revision, attempt, channel) = (delivery.revision, delivery.attempt, &delivery.label);
-            match agent.deliver(endpoint, &delivery).await {
+            match shared.agents.deliver(&self.watch, &delivery).await {
                 Outcome::Delivered => {
                     tracing::info!(watch = %self.id, revision, channel, %endpoint, attempt, "delivered");
                     return true;
                 }
-                Outcome::RetryAfter { why, wait } => {
+                Outcome::RetryAfter { why, wait, .. } => {
                     let pause = shared.schedule.after(attempt, wait, chance());
                     tracing::warn!(watch = %self.id, revision, channel, %endpoint, attempt, why, again_in = ?pause, "not delivered");
                     self.pause(pause, shared).await;
+                }
+                Outcome::Refused { why } | Outcome::Gone { why } => {
+                    tracing::warn!(watch = %self.id, revision, channel, %endpoint, attempt, why, "not delivered");
+                    self.pause(shared.schedule.after(attempt, None, chance()), shared).await;
                 }
             }
         }
