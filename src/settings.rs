@@ -76,6 +76,8 @@ pub struct Delivery {
     pub retry_max: Duration,
     /// By which part of itself a pause varies, 0 to 1.
     pub jitter: f64,
+    /// How long after its first attempt an event becomes a dead letter.
+    pub give_up_after: Duration,
 }
 
 /// Why settings are refused, in words for the person who wrote them.

@@ -79,6 +79,9 @@ pub struct Args {
     /// By which part of itself a pause varies, 0 to 1
     #[arg(long, value_name = "PART")]
     delivery_jitter: Option<String>,
+    /// How long after its first attempt an event becomes a dead letter
+    #[arg(long, value_name = "TIME")]
+    delivery_give_up_after: Option<String>,
 }
 
 impl Args {
@@ -103,6 +106,7 @@ impl Args {
             ("delivery.retry_first", self.delivery_retry_first),
             ("delivery.retry_max", self.delivery_retry_max),
             ("delivery.jitter", self.delivery_jitter),
+            ("delivery.give_up_after", self.delivery_give_up_after),
         ];
         let flags = flags.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).collect();
         let variable = |name: &str| env::var_os(name);

@@ -88,7 +88,7 @@ impl Api {
             Resource::All(Collection::Watches) => {
                 let wanted = watch::parse(body, &self.agents.schemes())?;
                 let done = self.register(&wanted, None, request).await?;
-                Ok(changed(&watch::change_answer(&done), &done, 0))
+                Ok(changed(&watch::put_answer(&wanted, &done), &done, 0))
             }
             Resource::TagOn(key) => self.edited(&tag::put(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Record(key)) => self.edited(&link::put(key.clone(), body, when)?).await,
@@ -183,13 +183,18 @@ impl Api {
 
     /// Registers a watch. That none of its endpoint's watches covers another is decided on what they were when
     /// they were read, so it is committed only if they still are; one at a time, as each would undo the others'.
-    async fn register(&self, wanted: &watch::Watch, object: Option<Check>, request: &Request) -> Result<Committed> {
+    async fn register(
+        &self,
+        wanted: &watch::Registration,
+        object: Option<Check>,
+        request: &Request,
+    ) -> Result<Committed> {
         // The semaphore is never closed; without a turn it would only take longer.
         let _turn = self.registering.acquire().await;
         let start = Instant::now();
         while start.elapsed() < TRY {
-            let siblings = self.store.read(&watch::before_put(wanted)).await?.records();
-            let plan = watch::put(wanted, &siblings, object.clone(), &request.when)?;
+            let read = self.store.read(&watch::before_put(wanted)).await?;
+            let plan = watch::put(wanted, read, object.clone(), &request.when)?;
             match self.store.commit(&plan.commit).await {
                 Ok(done) => return Ok(done),
                 Err(StoreError::Refused { check, revision, head }) => match plan.refusal(check, revision) {

@@ -165,7 +165,7 @@ mod tests {
         let unavailable = StoreError::Unavailable("redis://user:secret@h".to_owned());
         let table: Vec<(Failure, u16)> = vec![
             (Error::Malformed("x".to_owned()).into(), 400),
-            (Error::MissingParameters { expected: &["status"] }.into(), 400),
+            (Error::MissingParameters { expected: &["status"], optional: &[] }.into(), 400),
             (Error::invalid("x").into(), 422),
             (Error::NotFound.into(), 404),
             (Error::Conflict("x").into(), 409),

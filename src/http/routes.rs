@@ -2,7 +2,7 @@
 
 use crate::{
     http::target::{Path, segment_name},
-    primitives::{Collection, EphemeralPath, Error, Key, Name, application, configuration, host},
+    primitives::{Collection, EphemeralPath, Error, Key, LINKABLE, Name, application, configuration, host},
 };
 
 /// The verbs Noah knows. HEAD is GET without the body.
@@ -160,15 +160,13 @@ pub fn resource(verb: Verb, path: &Path) -> Result<Resource, Error> {
     })
 }
 
-/// Links are read at their own names, so there is no `/links`.
+/// Links are read at their own names, so there is no `/links`; dead letters at their watch.
 fn is_listed(word: &str) -> bool {
-    Collection::parse(word).is_some_and(|collection| collection != Collection::Links)
+    Collection::parse(word).is_some_and(|kind| !matches!(kind, Collection::Links | Collection::DeadLetters))
 }
 
 fn member_kind(word: &str) -> Result<Collection, Error> {
-    Collection::parse(word)
-        .filter(|kind| !matches!(kind, Collection::Tags | Collection::Links | Collection::Watches))
-        .ok_or(Error::NotFound)
+    Collection::parse(word).filter(|kind| LINKABLE.contains(kind)).ok_or(Error::NotFound)
 }
 
 /// `/KIND/NAME/VERB`

@@ -35,7 +35,7 @@ use crate::{
     primitives::Error,
     settings::Settings,
     store::{self, Store},
-    watches::{Dispatcher, Schedule},
+    watches::{self, Dispatcher, Schedule},
 };
 
 /// The header that names a request in the log; a client's own name for it is kept.
@@ -64,6 +64,19 @@ struct Context {
     request_timeout: Duration,
 }
 
+/// How this process delivers.
+fn dispatching(settings: &Settings) -> watches::Options {
+    let delivery = &settings.delivery;
+    let schedule = Schedule {
+        first: delivery.retry_first,
+        max: delivery.retry_max,
+        jitter: delivery.jitter,
+        give_up_after: delivery.give_up_after,
+    };
+    let name = format!("{} ({})", settings.listen, std::process::id());
+    watches::Options { name, schedule, move_along: (10_000, Duration::from_secs(600)) }
+}
+
 impl Application {
     /// Opens the store, binds, and starts the agents.
     ///
@@ -77,8 +90,8 @@ impl Application {
         let delivery = &settings.delivery;
         let options = Options { connect_timeout: delivery.connect_timeout, timeout: delivery.timeout };
         let agents = Agents::new(&options)?;
-        let schedule = Schedule { first: delivery.retry_first, max: delivery.retry_max, jitter: delivery.jitter };
-        let dispatcher = settings.agents.then(|| Dispatcher::start(Arc::clone(&store), agents.clone(), schedule));
+        let dispatcher =
+            settings.agents.then(|| Dispatcher::start(Arc::clone(&store), agents.clone(), dispatching(settings)));
         let stop = watch::Sender::new(false);
         let context = Context {
             api: Api::new(Arc::clone(&store), agents, stop.subscribe()),

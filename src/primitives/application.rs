@@ -23,7 +23,7 @@ pub fn put(name: &Name, body: &[u8], when: &When) -> Result<Plan, Error> {
     const EXPECTED: &[&str] = &["name"];
     let params = Params::parse(body, EXPECTED)?;
     if params.value("name") != &Value::from(name.as_str()) {
-        return Err(Error::MissingParameters { expected: EXPECTED });
+        return Err(Error::MissingParameters { expected: EXPECTED, optional: &[] });
     }
     let key = key(name);
     Ok(Plan::new(vec![Op::put(key.clone(), Edit::default())]).when(&key, when))

@@ -19,6 +19,21 @@ pub enum Check {
     Any(Select),
     /// The index has exactly these members.
     Members(String, Vec<Key>),
+    /// A part of the watches is still held.
+    Held(Hold),
+}
+
+/// One of the parts that watches are divided into, as somebody holds it. Whoever takes it next holds it with a
+/// greater fencing number, so what was lost can be told from what is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub struct Hold {
+    /// Which part.
+    pub part: u16,
+    /// Who holds it.
+    #[serde(serialize_with = "hyphenated")]
+    pub owner: Uuid,
+    /// The fencing number.
+    pub fence: u64,
 }
 
 /// What becomes of one record.
@@ -84,8 +99,10 @@ pub enum Op {
         create: bool,
         /// Whether it is an event also when nothing changes.
         signal: bool,
-        /// Whether it is a reader of the log, whose cursor starts where it is created.
+        /// Whether it is a reader of the log, whose cursor starts where it is created,
         cursor: bool,
+        /// or after this revision.
+        after: Option<u64>,
         /// The change.
         edit: Edit,
     },
@@ -112,13 +129,13 @@ impl Op {
     /// Creates or edits a record.
     #[must_use]
     pub fn put(key: Key, edit: Edit) -> Self {
-        Self::Put { key, id: Uuid::new_v4(), create: true, signal: false, cursor: false, edit }
+        Self::Put { key, id: Uuid::new_v4(), create: true, signal: false, cursor: false, after: None, edit }
     }
 
     /// Edits a record that is there.
     #[must_use]
     pub fn edit(key: Key, edit: Edit) -> Self {
-        Self::Put { key, id: Uuid::nil(), create: false, signal: false, cursor: false, edit }
+        Self::Put { key, id: Uuid::nil(), create: false, signal: false, cursor: false, after: None, edit }
     }
 }
 
@@ -258,6 +275,12 @@ impl Plan {
         self.commit.checks.push(check);
         self.refusals.push(otherwise);
         self
+    }
+
+    /// Has it done only by whoever still holds a part of the watches.
+    #[must_use]
+    pub fn held(self, hold: Hold) -> Self {
+        self.require(Check::Held(hold), Error::NotFound)
     }
 
     /// Makes it conditional on the record as RFC 9110, section 13, has it.

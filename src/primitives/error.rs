@@ -12,8 +12,10 @@ pub enum Error {
     /// The body's keys are not exactly the expected ones.
     #[error("Missing Parameters")]
     MissingParameters {
-        /// The keys the body must have, all of them and no others.
+        /// The keys the body must have,
         expected: &'static [&'static str],
+        /// and those it may have besides.
+        optional: &'static [&'static str],
     },
     /// A value is of the wrong type or outside what is allowed.
     #[error("{0}")]
@@ -55,9 +57,14 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::MissingParameters { expected } => {
+            Self::MissingParameters { expected, optional: [] } => {
                 Some(format!("the body must be a JSON object with exactly these keys: {}", expected.join(", ")))
             }
+            Self::MissingParameters { expected, optional } => Some(format!(
+                "the body must be a JSON object with these keys: {}; and no others but: {}",
+                expected.join(", "),
+                optional.join(", ")
+            )),
             Self::TooLarge { limit } => {
                 Some(format!("at most {limit} bytes are taken; the server's operator can raise the limit"))
             }

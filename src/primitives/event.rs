@@ -39,11 +39,13 @@ impl Event {
         }
     }
 
-    /// The channel as it may be logged: a watch's own name holds its endpoint, and that may hold a password.
+    /// The channel as it may be logged: the name of a watch holds its endpoint, and that may
+    /// hold a password.
     #[must_use]
     pub fn label(&self) -> String {
         match self.record.key.collection() {
             Collection::Watches => format!("//noah/watchers/{}", self.record.id),
+            Collection::DeadLetters => format!("//noah/dead-letters/{}", self.record.id),
             _ => self.channel(),
         }
     }

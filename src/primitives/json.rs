@@ -9,7 +9,7 @@ use serde::{
     ser::{SerializeMap, SerializeSeq},
 };
 
-use super::{Collection, Record, application, configuration, ephemeral, host, service, watch};
+use super::{Collection, Record, application, configuration, dead_letter, ephemeral, host, service, watch};
 
 /// In which company a record is shown; the original shows other fields in each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl View<'_> {
         let Self(record, frame) = *self;
         let collection = record.key.collection();
         map.serialize_entry("id", &record.id)?;
-        let has_tags = !matches!(collection, Collection::Tags | Collection::Links | Collection::Watches);
+        let has_tags = LINKABLE.contains(&collection);
         if has_tags && frame != Frame::Tagged {
             map.serialize_entry("tags", &Names(record, "tags"))?;
         }
@@ -60,6 +60,7 @@ impl View<'_> {
             Collection::Configurations => configuration::entries(record, map)?,
             Collection::Ephemerals => ephemeral::entries(record, frame, map)?,
             Collection::Watches => watch::entries(record, map)?,
+            Collection::DeadLetters => dead_letter::entries(record, map)?,
             Collection::Links if frame == Frame::Event => {
                 for members in LINKABLE {
                     map.serialize_entry(members.as_str(), &NOTHING)?;
@@ -71,7 +72,9 @@ impl View<'_> {
         if collection == Collection::Services && alone {
             map.serialize_entry("name", &record.key.first())?;
             map.serialize_entry("host", &record.key.name())?;
-        } else if collection != Collection::Ephemerals && (alone || frame == Frame::LinkedAlone) {
+        } else if !matches!(collection, Collection::Ephemerals | Collection::DeadLetters)
+            && (alone || frame == Frame::LinkedAlone)
+        {
             map.serialize_entry("name", &display_name(record))?;
         }
         // A service by itself has no `created_at` in the original.
@@ -86,7 +89,7 @@ impl View<'_> {
 }
 
 /// What can carry a tag or a link, in the order links show them.
-pub(super) const LINKABLE: [Collection; 5] = [
+pub const LINKABLE: [Collection; 5] = [
     Collection::Hosts,
     Collection::Services,
     Collection::Applications,

@@ -23,11 +23,13 @@ pub enum Collection {
     Links,
     /// `watches/PATTERN`, a tab, `ENDPOINT`
     Watches,
+    /// `dead-letters/NAME/REVISION`, the name of a watch
+    DeadLetters,
 }
 
 impl Collection {
     /// All of them, in the order the index page shows them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Hosts,
         Self::Services,
         Self::Applications,
@@ -36,6 +38,7 @@ impl Collection {
         Self::Tags,
         Self::Links,
         Self::Watches,
+        Self::DeadLetters,
     ];
 
     /// The word in keys and URLs.
@@ -50,6 +53,7 @@ impl Collection {
             Self::Tags => "tags",
             Self::Links => "links",
             Self::Watches => "watches",
+            Self::DeadLetters => "dead-letters",
         }
     }
 
@@ -95,6 +99,12 @@ impl Key {
     #[must_use]
     pub fn watch(pattern: &str, endpoint: &str) -> Self {
         Self(format!("watches/{}\t{}", encode_segment(pattern), encode_segment(endpoint)))
+    }
+
+    /// The key of an event that was given up, by the name of its watch and its revision, in the order of revisions.
+    #[must_use]
+    pub fn dead_letter(watch: &str, revision: u64) -> Self {
+        Self(format!("dead-letters/{}/{revision:020}", encode_segment(watch)))
     }
 
     /// A key as a store kept it; `None` when its collection is not known here.

@@ -7,6 +7,7 @@
 pub mod application;
 mod change;
 pub mod configuration;
+pub mod dead_letter;
 mod endpoint;
 pub mod ephemeral;
 mod error;
@@ -26,11 +27,11 @@ mod status;
 pub mod tag;
 pub mod watch;
 
-pub use change::{Action, Applied, Check, Commit, Committed, Edit, Op, Plan, When};
+pub use change::{Action, Applied, Check, Commit, Committed, Edit, Hold, Op, Plan, When};
 pub use endpoint::Endpoint;
 pub use error::Error;
 pub use event::{Event, EventJson};
-pub use json::{Frame, View, millis, rfc3339};
+pub use json::{Frame, LINKABLE, View, millis, rfc3339};
 pub use key::{Collection, Key, decode_segment, encode_segment};
 pub use name::{EphemeralPath, Name};
 pub use params::Params;

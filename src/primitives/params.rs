@@ -13,17 +13,30 @@ impl Params {
     /// [`Error::Malformed`] when it is no JSON, [`Error::MissingParameters`] when it is no object of exactly
     /// the `expected` keys, or is empty.
     pub fn parse(body: &[u8], expected: &'static [&'static str]) -> Result<Self, Error> {
+        Self::parse_with(body, expected, &[])
+    }
+
+    /// Parses `body`, which may have some of the `optional` keys too.
+    ///
+    /// # Errors
+    /// Those of [`Params::parse`].
+    pub fn parse_with(
+        body: &[u8],
+        expected: &'static [&'static str],
+        optional: &'static [&'static str],
+    ) -> Result<Self, Error> {
         if body.iter().all(u8::is_ascii_whitespace) {
-            return Err(Error::MissingParameters { expected });
+            return Err(Error::MissingParameters { expected, optional });
         }
         match serde_json::from_slice(body) {
             Err(error) => Err(Error::Malformed(format!("The body is not JSON: {error}"))),
             Ok(Value::Object(map))
-                if map.len() == expected.len() && expected.iter().all(|key| map.contains_key(*key)) =>
+                if expected.iter().all(|key| map.contains_key(*key))
+                    && map.keys().all(|key| expected.contains(&key.as_str()) || optional.contains(&key.as_str())) =>
             {
                 Ok(Self(map))
             }
-            Ok(_) => Err(Error::MissingParameters { expected }),
+            Ok(_) => Err(Error::MissingParameters { expected, optional }),
         }
     }
 
@@ -31,6 +44,12 @@ impl Params {
     #[must_use]
     pub fn value(&self, key: &str) -> &Value {
         &self.0[key]
+    }
+
+    /// The value of a key that may be there. `null` is as good as absent.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key).filter(|value| !value.is_null())
     }
 
     /// The value of `key` as text; `null` and `""` are refused as `<Word> attribute missing`.

@@ -19,6 +19,8 @@ pub struct Record {
     pub updated_at: i64,
     /// How far a watch has dealt with the log; other records have none.
     pub cursor: Option<u64>,
+    /// What a watch's owner has written down about its deliveries; other records have nothing here.
+    pub notes: Vec<u8>,
     /// What it says, by name. Only the noun's own file gives these names a meaning.
     pub fields: BTreeMap<String, Vec<u8>>,
     /// The indexes it is a member of, besides its collection.
@@ -26,6 +28,9 @@ pub struct Record {
 }
 
 impl Record {
+    /// What the names of fields begin with that no event repeats: they are read from the record itself.
+    pub const PRIVATE: char = '!';
+
     /// A field as text; empty when there is none or it is not UTF-8.
     #[must_use]
     pub fn text(&self, field: &str) -> &str {

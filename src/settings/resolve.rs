@@ -71,9 +71,11 @@ fn delivery(layers: &Layers) -> Result<Delivery, SettingsError> {
         jitter: layers.read("delivery.jitter", "a number from 0 to 1", |value| {
             value.as_float().filter(|jitter| (0.0..=1.0).contains(jitter))
         })?,
+        give_up_after: duration(layers, "delivery.give_up_after", MILLISECOND, 12 * month)?,
     };
     refuse_above(("delivery.connect_timeout", delivery.connect_timeout), ("delivery.timeout", delivery.timeout))?;
     refuse_above(("delivery.retry_first", delivery.retry_first), ("delivery.retry_max", delivery.retry_max))?;
+    refuse_above(("delivery.retry_max", delivery.retry_max), ("delivery.give_up_after", delivery.give_up_after))?;
     Ok(delivery)
 }
 

@@ -29,8 +29,15 @@ pub(super) struct Body {
 impl Body {
     /// The body of a record, as it is stored.
     pub(super) fn of(record: &Record) -> Self {
-        let fields = record.fields.iter().map(|(name, value)| (name.clone(), ByteBuf::from(value.clone()))).collect();
-        Self { fields, indexes: record.indexes.clone() }
+        Self::with(record, |_| true)
+    }
+
+    fn with(record: &Record, keep: impl Fn(&str) -> bool) -> Self {
+        let fields = record.fields.iter().filter(|(name, _)| keep(name));
+        Self {
+            fields: fields.map(|(name, value)| (name.clone(), ByteBuf::from(value.clone()))).collect(),
+            indexes: record.indexes.clone(),
+        }
     }
 }
 
@@ -42,7 +49,7 @@ impl Stored {
             revision: record.revision,
             created_at: record.created_at,
             updated_at: record.updated_at,
-            body: Body::of(record),
+            body: Body::with(record, |name| !name.starts_with(Record::PRIVATE)),
         }
     }
 
@@ -55,6 +62,7 @@ impl Stored {
             created_at: self.created_at,
             updated_at: self.updated_at,
             cursor: None,
+            notes: Vec::new(),
             fields: self.body.fields.into_iter().map(|(name, value)| (name, value.into_vec())).collect(),
             indexes: self.body.indexes,
         })

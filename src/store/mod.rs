@@ -9,14 +9,14 @@ mod codec;
 pub mod redis;
 pub mod sqlite;
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use thiserror::Error;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::primitives::{Commit, Committed, Event, Key, Query, Reading};
+use crate::primitives::{Commit, Committed, Event, Hold, Key, Query, Reading};
 
 /// About how many bytes of events one read of the log gives.
 pub const PAGE_BYTES: usize = 1 << 20;
@@ -33,6 +33,12 @@ pub enum StoreError {
         revision: Option<u64>,
         /// The store's newest revision.
         head: u64,
+    },
+    /// The log does not go back as far as was asked for.
+    #[error("the log begins at revision {oldest}")]
+    Trimmed {
+        /// The oldest revision it has.
+        oldest: u64,
     },
     /// The store cannot be reached, or is not able to work now. It may be again soon.
     #[error("the store is not available: {0}")]
@@ -134,10 +140,15 @@ pub trait Store: Send + Sync + 'static {
     /// another process's commit for a moment; it never runs ahead of what [`Store::log`] gives.
     fn head(&self) -> watch::Receiver<u64>;
 
-    /// Remembers how far readers of the log have come. No event. Passed over are records that are gone or were
-    /// made anew, cursors that would move backwards, and those beyond the end of the log, as readers of a store
-    /// that lost its last commits may have them.
+    /// Remembers how far readers of the log have come, and their notes. No event. Passed over are records that are
+    /// gone or were made anew, parts that are no longer held, cursors that would move backwards, and those beyond
+    /// the end of the log, as readers of a store that lost its last commits may have them.
     async fn move_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError>;
+
+    /// Says that a process which delivers is alive, lets go of parts, and takes as many free ones as are its fair
+    /// share; gives what it then holds. What a process holds is free again once it has not been heard of for its
+    /// time to live, by the store's own clock.
+    async fn hold(&self, beat: &Beat) -> Result<Holdings, StoreError>;
 
     /// Whether the store can work now.
     async fn ready(&self) -> Result<(), StoreError>;
@@ -158,6 +169,49 @@ pub struct Cursor {
     pub id: Uuid,
     /// The last revision it has dealt with.
     pub revision: u64,
+    /// What its owner writes down.
+    pub notes: Vec<u8>,
+    /// The part it belongs to, as whoever moves the cursor holds it; `None` when nobody has to.
+    pub hold: Option<Hold>,
+}
+
+/// Into how many parts watches are divided, to be shared out among the processes that deliver.
+pub const PARTS: u16 = 128;
+
+/// The part that a record belongs to.
+#[must_use]
+pub fn part_of(id: Uuid) -> u16 {
+    u16::from(id.as_bytes()[0]) % PARTS
+}
+
+/// A sign of life of a process that delivers.
+#[derive(Debug, Clone)]
+pub struct Beat {
+    /// Who it is; another one with each start.
+    pub member: Uuid,
+    /// Its name for people.
+    pub name: String,
+    /// How long it counts as alive from now on; zero when it ends.
+    pub ttl: Duration,
+    /// The parts it lets go of.
+    pub release: Vec<u16>,
+}
+
+/// What a process that delivers holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Holdings {
+    /// The parts, in order.
+    pub holds: Vec<Hold>,
+    /// How many it should hold. What is more it should let go of.
+    pub fair: usize,
+    /// The names of all that are alive.
+    pub members: Vec<String>,
+}
+
+/// How many of all parts the `rank`th (from 0) of `members` should hold.
+fn fair_share(rank: usize, members: usize) -> usize {
+    let parts = usize::from(PARTS);
+    parts / members + usize::from(rank < parts % members)
 }
 
 /// A store's kind and version.

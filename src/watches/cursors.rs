@@ -1,18 +1,16 @@
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex as Turn, Notify, watch};
 use uuid::Uuid;
 
-use crate::{
-    primitives::Key,
-    store::{Cursor, Store},
-};
+use super::watched::Watched;
+use crate::store::{Cursor, Store};
 
-/// The cursors that moved and are not saved yet. While one save is under way the next ones gather, so a busy
-/// dispatcher makes few large saves and a quiet one saves at once.
+/// The watches whose cursor or notes changed and are not saved yet. While one save is under way the next ones
+/// gather, so a busy dispatcher makes few large saves and a quiet one saves at once.
 ///
 /// When the store could not save, nothing more is saved until the dispatcher has seen that the store's log is
 /// still the one these cursors are about: a store may come back without its last commits.
@@ -20,18 +18,19 @@ use crate::{
 pub(super) struct Cursors {
     state: Mutex<State>,
     news: Notify,
+    saving: Turn<()>,
 }
 
 #[derive(Default)]
 struct State {
-    moved: HashMap<Key, (Uuid, u64)>,
+    changed: HashMap<Uuid, Arc<Watched>>,
     suspended: bool,
 }
 
 impl Cursors {
-    /// Has a cursor saved soon.
-    pub(super) fn moved(&self, key: &Key, id: Uuid, revision: u64) {
-        self.state().moved.insert(key.clone(), (id, revision));
+    /// Has a watch's cursor and notes saved soon.
+    pub(super) fn changed(&self, watched: &Arc<Watched>) {
+        self.state().changed.insert(watched.id, Arc::clone(watched));
         self.news.notify_one();
     }
 
@@ -44,40 +43,45 @@ impl Cursors {
 
     /// The log is another one: what waits is about nothing any more.
     pub(super) fn clear(&self) {
-        self.state().moved.clear();
+        self.state().changed.clear();
     }
 
     /// Saves until it is told to stop, and then once more.
     pub(super) async fn keep_saving(&self, store: &dyn Store, mut stop: watch::Receiver<bool>) {
         while !*stop.borrow_and_update() {
             tokio::select! {
-                () = self.news.notified() => self.save(store).await,
+                () = self.news.notified() => drop(self.save(store).await),
                 _ = stop.changed() => {}
             }
         }
         self.save(store).await;
     }
 
-    async fn save(&self, store: &dyn Store) {
-        let cursors: Vec<Cursor> = {
+    /// Saves what has changed; whether nothing of that is left to save.
+    pub(super) async fn save(&self, store: &dyn Store) -> bool {
+        // Whoever saves has to be done before another one can say that all is saved.
+        let _turn = self.saving.lock().await;
+        let changed: Vec<Arc<Watched>> = {
             let mut state = self.state();
             if state.suspended {
-                return;
+                return state.changed.is_empty();
             }
-            let moved = std::mem::take(&mut state.moved);
-            moved.into_iter().map(|(key, (id, revision))| Cursor { key, id, revision }).collect()
+            std::mem::take(&mut state.changed).into_values().collect()
         };
-        if cursors.is_empty() {
-            return;
+        if changed.is_empty() {
+            return true;
         }
-        if let Err(error) = store.move_cursors(&cursors).await {
+        let cursors: Vec<Cursor> = changed.iter().map(|watched| watched.to_save()).collect();
+        let saved = store.move_cursors(&cursors).await;
+        if let Err(error) = &saved {
             tracing::debug!(%error, cursors = cursors.len(), "cursors are not saved yet");
             let mut state = self.state();
             state.suspended = true;
-            for Cursor { key, id, revision } in cursors {
-                state.moved.entry(key).or_insert((id, revision));
+            for watched in changed {
+                state.changed.entry(watched.id).or_insert(watched);
             }
         }
+        saved.is_ok()
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -1,4 +1,8 @@
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     sync::{mpsc, watch as signal},
@@ -7,27 +11,43 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Schedule, Trie,
+    Schedule,
     cursors::Cursors,
-    worker::{Message, Shared, Watched},
+    message::Message,
+    owner::{Holder, Owner},
+    registry::Registry,
+    watched::Watched,
+    worker::Shared,
 };
 use crate::{
     agents::Agents,
-    primitives::{Action, Collection, Event, Key, List, Query, Record, Select, watch},
+    primitives::{Action, Collection, Event, Hold, Key, List, Query, Record, Select, dead_letter, watch},
     store::{Store, StoreError},
 };
 
 /// How many events are read from the log at once.
 const PAGE: usize = 256;
+/// How many watches are read at once.
+const WATCHES: u64 = 5_000;
 /// How long to leave a store alone that could not be read.
 const AGAIN: Duration = Duration::from_millis(250);
-/// After so many events, watches that none of them was for are moved along.
-const MOVE_ALONG: u64 = 10_000;
-/// A watch that is further behind than this when the dispatcher starts reads the log by itself, so that the
-/// others need not wait until it is read from there.
-const FAR_BEHIND: u64 = 2 * MOVE_ALONG;
+/// A watch that is further behind than this when it is taken over reads the log by itself, so that the others need
+/// not wait until it is read from there.
+const FAR_BEHIND: u64 = 20_000;
 
-/// Reads the log and hands its events to the watches.
+/// What a dispatcher is told.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its process's name for people.
+    pub name: String,
+    /// When failed deliveries are tried again.
+    pub schedule: Schedule,
+    /// After how many events, and after which time, watches that none of them was for are moved along. It is less
+    /// than the log keeps: a cursor that fell out of it would look like a gap.
+    pub move_along: (u64, Duration),
+}
+
+/// Reads the log and hands its events to the watches that this process holds.
 pub struct Dispatcher {
     stop: signal::Sender<bool>,
     task: JoinHandle<Ending>,
@@ -36,13 +56,13 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// Starts dispatching what is in the log behind the watches' cursors.
     #[must_use]
-    pub fn start(store: Arc<dyn Store>, agents: Agents, schedule: Schedule) -> Self {
+    pub fn start(store: Arc<dyn Store>, agents: Agents, options: Options) -> Self {
         let (stop, stopping) = signal::channel(false);
-        Self { stop, task: tokio::spawn(run(store, agents, schedule, stopping)) }
+        Self { stop, task: tokio::spawn(run(store, agents, options, stopping)) }
     }
 
-    /// Lets the deliveries that are under way finish, but not longer than `patience`, and saves how far each watch
-    /// has come.
+    /// Lets the deliveries that are under way finish, but not longer than `patience`, saves how far each watch
+    /// has come, and lets go of them.
     pub async fn stop(self, patience: Duration) {
         self.stop.send_replace(true);
         match self.task.await {
@@ -52,39 +72,56 @@ impl Dispatcher {
     }
 }
 
-async fn run(
-    store: Arc<dyn Store>,
-    agents: Agents,
-    schedule: Schedule,
-    mut stopping: signal::Receiver<bool>,
-) -> Ending {
+async fn run(store: Arc<dyn Store>, agents: Agents, options: Options, mut stopping: signal::Receiver<bool>) -> Ending {
     let cursors = Arc::new(Cursors::default());
-    let (stop_saving, stopped) = signal::channel(false);
+    let (stop_last, stopped) = signal::channel(false);
     let (alive, workers) = mpsc::channel(1);
+    let (owner, holder) = Owner::new(Arc::clone(&store), options.name);
     let saving = {
-        let (cursors, store) = (Arc::clone(&cursors), Arc::clone(&store));
+        let (cursors, store, stopped) = (Arc::clone(&cursors), Arc::clone(&store), stopped.clone());
         tokio::spawn(async move { cursors.keep_saving(store.as_ref(), stopped).await })
     };
-    let shared =
-        Arc::new(Shared { store, agents, schedule, cursors: Arc::clone(&cursors), stopping: stopping.clone(), alive });
-    let mut dispatch = Dispatch { shared, watches: Watches::default(), position: 0, last: None, moved_along: 0 };
+    let (stop_owner, stop_owning) = signal::channel(false);
+    let owning = tokio::spawn(owner.run(stop_owning));
+    let shared = Arc::new(Shared {
+        store,
+        agents,
+        schedule: options.schedule,
+        cursors: Arc::clone(&cursors),
+        stopping: stopping.clone(),
+        valid_until: holder.valid_until.clone(),
+        alive,
+    });
+    let mut dispatch = Dispatch {
+        shared,
+        holder,
+        registry: Registry::default(),
+        replay: None,
+        releasing: BTreeSet::new(),
+        position: 0,
+        last: None,
+        move_along: options.move_along,
+        moved_along: (0, Instant::now()),
+    };
     // Between two awaits of `follow` nothing is half done, so it may be dropped at any of them.
     tokio::select! {
         () = dispatch.follow() => {}
         _ = stopping.wait_for(|stopping| *stopping) => {}
     }
-    let Dispatch { watches, position, .. } = dispatch;
-    Ending { watches, position, cursors, workers, stop_saving, saving }
+    let Dispatch { registry, position, .. } = dispatch;
+    Ending { registry, position, cursors, workers, stop_last, saving, stop_owner, owning }
 }
 
 /// What is left to do when no more events are handed out.
 struct Ending {
-    watches: Watches,
+    registry: Registry,
     position: u64,
     cursors: Arc<Cursors>,
     workers: mpsc::Receiver<()>,
-    stop_saving: signal::Sender<bool>,
+    stop_last: signal::Sender<bool>,
     saving: JoinHandle<()>,
+    stop_owner: signal::Sender<bool>,
+    owning: JoinHandle<()>,
 }
 
 impl Ending {
@@ -93,21 +130,38 @@ impl Ending {
         if tokio::time::timeout(patience, self.workers.recv()).await.is_err() {
             tracing::warn!(?patience, "a delivery did not end in time; it will be made again after the next start");
         }
-        self.watches.move_along(self.position, &self.cursors);
-        self.stop_saving.send_replace(true);
+        self.registry.move_along(self.position, &self.cursors);
+        self.stop_last.send_replace(true);
         if let Err(error) = self.saving.await {
             tracing::error!(%error, "the watches' cursors are not saved");
+        }
+        self.stop_owner.send_replace(true);
+        if let Err(error) = self.owning.await {
+            tracing::error!(%error, "the watches are not let go of; others have them a few seconds later");
         }
     }
 }
 
 struct Dispatch {
     shared: Arc<Shared>,
-    watches: Watches,
+    holder: Holder,
+    registry: Registry,
+    replay: Option<Replay>,
+    /// The parts that are on their way out.
+    releasing: BTreeSet<u16>,
     /// The last revision that was handed out, and what that event was.
     position: u64,
     last: Option<Mark>,
-    moved_along: u64,
+    move_along: (u64, Duration),
+    moved_along: (u64, Instant),
+}
+
+/// The part of the log that watches which were taken over have not been offered yet.
+struct Replay {
+    /// They have the numbers from here on.
+    first: usize,
+    at: u64,
+    to: u64,
 }
 
 /// What tells an event from another one with the same revision: a store that lost its last commits gives their
@@ -122,16 +176,19 @@ impl Mark {
 }
 
 impl Dispatch {
-    /// Follows the log for ever; starts over when it is another one than before.
+    /// Follows the log and what this process holds for ever; starts over when the log is another one than before.
     async fn follow(&mut self) {
-        let mut head = self.shared.store.head();
-        let mut loaded = false;
+        let (mut head, mut held) = (self.shared.store.head(), self.holder.held.clone());
         loop {
             head.borrow_and_update();
-            match self.step(&mut loaded).await {
+            held.borrow_and_update();
+            match self.step().await {
                 Ok(0) => {
-                    if head.changed().await.is_err() {
-                        return;
+                    self.move_along_in_time();
+                    tokio::select! {
+                        open = head.changed() => if open.is_err() { return },
+                        open = held.changed() => if open.is_err() { return },
+                        () = tokio::time::sleep(self.move_along.1) => {}
                     }
                 }
                 Ok(_) => {}
@@ -144,151 +201,230 @@ impl Dispatch {
     }
 
     /// Hands out one page of the log; how many events it had.
-    async fn step(&mut self, loaded: &mut bool) -> Result<usize, StoreError> {
-        if !*loaded {
-            self.load().await?;
-            *loaded = true;
+    async fn step(&mut self) -> Result<usize, StoreError> {
+        self.settle().await?;
+        if self.registry.parts().next().is_none() {
+            return Ok(0);
         }
-        // The last one is read again, to see whether it still is what it was.
-        let again = u64::from(self.last.is_some());
-        let mut events = self.shared.store.log(self.position - again, PAGE).await?.into_iter();
-        if let Some(last) = &self.last {
-            if events.next().is_none_or(|event| Mark::of(&event) != *last) {
-                tracing::warn!(position = self.position, "the store lost a part of its log; starting over");
-                self.shared.cursors.clear();
-                *loaded = false;
-                return Err(StoreError::Unavailable("its log is another one than before".to_owned()));
+        if let Some(replay) = &self.replay {
+            let read = self.shared.store.log(replay.at, PAGE).await;
+            return self.go_through_again(read);
+        }
+        match self.page().await {
+            Err(StoreError::Trimmed { oldest }) => {
+                self.jump(oldest);
+                Ok(1)
             }
-            self.shared.cursors.verified();
+            other => other,
         }
-        let mut count = 0;
-        for event in events {
-            count += 1;
-            self.hand_out(event);
-        }
-        // A large event may fill a page by itself, so a page of only the last one is not yet the end.
-        if count == 0 && again == 1 && *self.shared.store.head().borrow() > self.position {
-            return self.step_over().await;
-        }
-        Ok(count)
     }
 
-    /// Hands out the page behind the last event without looking at that one.
-    async fn step_over(&mut self) -> Result<usize, StoreError> {
-        let events = self.shared.store.log(self.position, PAGE).await?;
+    async fn page(&mut self) -> Result<usize, StoreError> {
+        // The last one is read again, to see whether it still is what it was.
+        let again = u64::from(self.last.is_some());
+        let mut events = self.shared.store.log(self.position - again, PAGE).await?;
+        if let Some(last) = &self.last {
+            if events.first().is_none_or(|event| Mark::of(event) != *last) {
+                return Err(self.start_over());
+            }
+            events.remove(0);
+            self.shared.cursors.verified();
+        }
+        // A large event may fill a page by itself, so a page of only the last one is not yet the end.
+        if events.is_empty() && again == 1 && *self.shared.store.head().borrow() > self.position {
+            events = self.shared.store.log(self.position, PAGE).await?;
+        }
+        self.complete(&mut events).await?;
         let count = events.len();
         events.into_iter().for_each(|event| self.hand_out(event));
         Ok(count)
     }
 
+    /// The store lost a part of its log: all is read anew.
+    fn start_over(&mut self) -> StoreError {
+        tracing::warn!(position = self.position, "the store lost a part of its log; starting over");
+        self.shared.cursors.clear();
+        self.registry.let_go(|_| true);
+        (self.replay, self.last) = (None, None);
+        StoreError::Unavailable("its log is another one than before".to_owned())
+    }
+
+    /// The log no longer has what comes next. Each watch finds out by itself what it missed.
+    fn jump(&mut self, oldest: u64) {
+        self.last = None;
+        // When it only lacks the last event that was handed out, nothing is missed.
+        if oldest - 1 > self.position {
+            self.registry.move_along(self.position, &self.shared.cursors);
+            self.position = oldest - 1;
+            self.registry.since(0).for_each(|watched| watched.catch_up_to(oldest - 1, &self.shared));
+        }
+    }
+
+    /// Reads the watches whose secrets are not in the events that tell of them.
+    async fn complete(&self, events: &mut [Event]) -> Result<(), StoreError> {
+        let lacks = |event: &&mut Event| {
+            event.record.key.collection() == Collection::Watches
+                && event.action == Action::Create
+                && watch::is_incomplete(&event.record)
+                && self.registry.is_news(event)
+        };
+        for event in events.iter_mut().filter(lacks) {
+            let read = self.shared.store.read(&[Query::Get(event.record.key.clone())]).await?.records();
+            // One that is gone or another by now is deleted by a later event.
+            if let Some(record) = read.into_iter().find(|record| record.id == event.record.id) {
+                event.record.fields.extend(record.fields);
+            }
+        }
+        Ok(())
+    }
+
     fn hand_out(&mut self, event: Event) {
         self.position = event.revision;
         self.last = Some(Mark::of(&event));
-        self.watches.learn(&event, &self.shared);
-        let message = Arc::new(Message::new(event));
-        for watched in self.watches.matching(&message.segments) {
+        self.registry.learn(&event, &self.shared);
+        self.offer(Message::new(event), 0);
+        if self.position >= self.moved_along.0 + self.move_along.0 {
+            self.move_along();
+        }
+    }
+
+    fn offer(&self, message: Message, first: usize) {
+        let message = Arc::new(message);
+        for watched in self.registry.matching(&message, first) {
             watched.offer(&message, &self.shared);
         }
-        if self.position >= self.moved_along + MOVE_ALONG {
-            self.moved_along = self.position;
-            self.watches.move_along(self.position, &self.shared.cursors);
+    }
+
+    fn move_along_in_time(&mut self) {
+        let (position, at) = self.moved_along;
+        if self.position > position && at.elapsed() >= self.move_along.1 {
+            self.move_along();
         }
     }
 
-    async fn load(&mut self) -> Result<(), StoreError> {
-        let query = Query::List(List::of(Select::all(Collection::Watches.as_str())));
-        let reading = self.shared.store.read(&[query]).await?;
-        let head = reading.revision;
-        std::mem::take(&mut self.watches).remove_all();
-        let mut watches = Watches { loaded_at: head, ..Watches::default() };
-        for mut record in reading.records() {
-            record.cursor = Some(record.cursor.unwrap_or(record.revision).min(head));
-            watches.add(&record, &self.shared);
+    fn move_along(&mut self) {
+        self.moved_along = (self.position, Instant::now());
+        self.registry.move_along(self.position, &self.shared.cursors);
+    }
+
+    /// Takes over what this process has come to hold, and ends what it does not hold any more, or is to let go of.
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        let held = self.holder.held.borrow().clone();
+        let is_lost = |hold: &Hold| held.parts.get(&hold.part) != Some(hold);
+        let mut ended = Vec::new();
+        if self.registry.parts().any(|hold| is_lost(&hold)) {
+            self.registry.move_along(self.position, &self.shared.cursors);
+            ended = self.registry.let_go(is_lost);
         }
-        self.position = watches.oldest_cursor().unwrap_or(head).max(head.saturating_sub(FAR_BEHIND));
-        // What is at the position now is what has to be there later.
-        let at = self.shared.store.log(self.position.saturating_sub(1), 1).await?;
-        self.last = at.first().map(Mark::of).filter(|mark| mark.0 == self.position);
-        watches.catch_up_to(self.position, &self.shared);
-        self.moved_along = self.position;
-        self.watches = watches;
-        self.shared.cursors.verified();
+        let leaving: Vec<u16> = held.leaving.difference(&self.releasing).copied().collect();
+        if !leaving.is_empty() {
+            self.release(leaving, ended);
+        }
+        self.releasing.clone_from(&held.leaving);
+        let known: BTreeMap<u16, Hold> = self.registry.parts().map(|hold| (hold.part, hold)).collect();
+        let gained: Vec<Hold> = held.parts.values().filter(|hold| !known.contains_key(&hold.part)).copied().collect();
+        if !gained.is_empty() && self.replay.is_none() {
+            self.take_over(&gained).await?;
+        }
         Ok(())
     }
-}
 
-/// The watches there are, by their key and by what they match.
-#[derive(Default)]
-struct Watches {
-    loaded_at: u64,
-    next: usize,
-    numbers: HashMap<Key, usize>,
-    by_number: HashMap<usize, Arc<Watched>>,
-    trie: Trie<usize>,
-}
-
-impl Watches {
-    /// Follows watches that are made and deleted. What happened before they were loaded is known already.
-    fn learn(&mut self, event: &Event, shared: &Shared) {
-        if event.record.key.collection() != Collection::Watches || event.revision <= self.loaded_at {
-            return;
-        }
-        match event.action {
-            Action::Create => {
-                let mut record = event.record.clone();
-                record.cursor = Some(event.revision);
-                self.add(&record, shared);
+    /// Tells the owner of parts once nothing of them is under way any more, and all of it is saved.
+    fn release(&self, parts: Vec<u16>, ended: Vec<Arc<Watched>>) {
+        let (release, shared) = (self.holder.release.clone(), Arc::clone(&self.shared));
+        tokio::spawn(async move {
+            for watched in &ended {
+                watched.quiet().await;
             }
-            Action::Update => {}
-            Action::Delete => self.remove(&event.record.key),
+            while !shared.cursors.save(shared.store.as_ref()).await {
+                tokio::time::sleep(AGAIN).await;
+            }
+            for part in parts {
+                // Nobody listens any more when the process ends: then all is let go of.
+                let _ = release.send(part);
+            }
+        });
+    }
+
+    /// Reads the watches of these parts, and from where in the log they have to be offered events.
+    async fn take_over(&mut self, gained: &[Hold]) -> Result<(), StoreError> {
+        let letters = Query::List(List::of(Select::all(dead_letter::REDRIVEN)));
+        let reading = self.shared.store.read(&[letters]).await?;
+        let head = reading.revision;
+        let letters: Vec<Key> = reading.records().into_iter().map(|record| record.key).collect();
+        let mut watches = self.watches().await?;
+        for record in &mut watches {
+            record.cursor = Some(record.cursor.unwrap_or(record.revision).min(head.max(record.revision)));
         }
+        if self.registry.parts().next().is_none() {
+            // What is at the position now is what has to be there later.
+            let at = self.shared.store.log(head.saturating_sub(1), 1).await?;
+            self.last = at.first().map(Mark::of).filter(|mark| mark.0 == head);
+            (self.position, self.moved_along) = (head, (head, Instant::now()));
+            self.shared.cursors.verified();
+        }
+        let first = self.registry.adopt(gained, &watches, head, &self.shared);
+        let oldest = self.registry.since(first).map(|watched| watched.cursor()).min().unwrap_or(head);
+        let (to, at) = (self.position, oldest.max(self.position.saturating_sub(FAR_BEHIND)));
+        self.registry
+            .since(first)
+            .filter(|watched| watched.cursor() < at)
+            .for_each(|one| one.catch_up_to(at, &self.shared));
+        self.replay = Some(Replay { first, at: at.min(to), to });
+        letters.iter().for_each(|letter| self.registry.redrive(letter, &self.shared));
+        tracing::info!(
+            parts = gained.len(),
+            watches = self.registry.since(first).count(),
+            "delivering for these watches now"
+        );
+        Ok(())
     }
 
-    fn add(&mut self, record: &Record, shared: &Shared) {
-        let Some(watch) = watch::stored(record, &shared.agents.schemes()) else {
-            tracing::warn!(watch = %record.id, "no agent here delivers to the endpoint of this watch");
-            return;
-        };
-        let (number, cursor) = (self.next, record.cursor.unwrap_or(record.revision));
-        self.next += 1;
-        self.trie.insert(&watch.pattern, number);
-        self.numbers.insert(record.key.clone(), number);
-        self.by_number.insert(number, Arc::new(Watched::new(record.key.clone(), record.id, watch, cursor)));
-    }
-
-    fn remove(&mut self, key: &Key) {
-        let Some(watched) = self.numbers.remove(key).and_then(|number| {
-            let watched = self.by_number.remove(&number)?;
-            self.trie.remove(&watched.watch.pattern, &number);
-            Some(watched)
-        }) else {
-            return;
-        };
-        watched.remove();
-    }
-
-    fn remove_all(self) {
-        self.by_number.values().for_each(|watched| watched.remove());
-    }
-
-    fn matching(&self, segments: &[String]) -> impl Iterator<Item = &Arc<Watched>> {
-        self.trie.matches(segments).into_iter().filter_map(|number| self.by_number.get(&number))
-    }
-
-    /// Has those that are behind `position` read up to there by themselves.
-    fn catch_up_to(&self, position: u64, shared: &Arc<Shared>) {
-        self.by_number.values().for_each(|watched| watched.catch_up_to(position, shared));
-    }
-
-    fn oldest_cursor(&self) -> Option<u64> {
-        self.by_number.values().map(|watched| watched.cursor()).min()
-    }
-
-    fn move_along(&self, position: u64, cursors: &Cursors) {
-        for watched in self.by_number.values() {
-            if watched.skip_to(position) {
-                cursors.moved(&watched.key, watched.id, position);
+    /// All watches, a page at a time. What changes meanwhile is in the log behind the revision that was read before.
+    async fn watches(&self) -> Result<Vec<Record>, StoreError> {
+        let mut watches: Vec<Record> = Vec::new();
+        loop {
+            let after = watches.last().map(|record| record.key.as_str().to_owned());
+            let all = List::of(Select::all(Collection::Watches.as_str()));
+            let query = Query::List(List { after, limit: Some(WATCHES), ..all });
+            let page = self.shared.store.read(&[query]).await?.records();
+            let is_last = (page.len() as u64) < WATCHES;
+            watches.extend(page);
+            if is_last {
+                return Ok(watches);
             }
         }
+    }
+
+    /// Offers a page of what was before to the watches that were taken over; then they may begin.
+    fn go_through_again(&mut self, read: Result<Vec<Event>, StoreError>) -> Result<usize, StoreError> {
+        let Some(mut replay) = self.replay.take() else { return Ok(0) };
+        let events = match read {
+            Ok(events) => events,
+            Err(StoreError::Trimmed { oldest }) => {
+                replay.at = replay.to.min(oldest - 1);
+                self.registry.since(replay.first).for_each(|watched| watched.catch_up_to(replay.at, &self.shared));
+                self.replay = Some(replay);
+                return Ok(1);
+            }
+            Err(error) => {
+                self.replay = Some(replay);
+                return Err(error);
+            }
+        };
+        // The log may have become shorter: then `page` finds out.
+        let is_end = events.is_empty();
+        for event in events {
+            replay.at = event.revision;
+            if event.revision <= replay.to {
+                self.offer(Message::new(event), replay.first);
+            }
+        }
+        if replay.at >= replay.to || is_end {
+            self.registry.since(replay.first).for_each(|watched| watched.begin(&self.shared));
+        } else {
+            self.replay = Some(replay);
+        }
+        Ok(1)
     }
 }

@@ -9,6 +9,8 @@ pub struct Schedule {
     pub max: Duration,
     /// Which part of it is chance, 0.2 being 20 % more or less.
     pub jitter: f64,
+    /// How long after its first attempt an event is given up.
+    pub give_up_after: Duration,
 }
 
 impl Schedule {
@@ -28,7 +30,12 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    const SCHEDULE: Schedule = Schedule { first: Duration::from_secs(1), max: Duration::from_secs(600), jitter: 0.2 };
+    const SCHEDULE: Schedule = Schedule {
+        first: Duration::from_secs(1),
+        max: Duration::from_secs(600),
+        jitter: 0.2,
+        give_up_after: Duration::from_secs(86_400),
+    };
 
     #[test]
     fn waits_double_up_to_the_longest() {

@@ -1,48 +1,31 @@
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-};
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use tokio::sync::{mpsc, watch as signal};
+use tokio::{
+    sync::{mpsc, watch as signal},
+    time::Instant,
+};
 use uuid::Uuid;
 
-use super::{cursors::Cursors, schedule::Schedule};
+use super::{
+    cursors::Cursors,
+    message::Message,
+    schedule::Schedule,
+    watched::{Step, Watched},
+};
 use crate::{
     agents::{Agents, Delivery, Outcome},
-    primitives::{Event, EventJson, Key, watch::Watch},
-    store::Store,
+    primitives::{
+        Key, Plan,
+        dead_letter::{self, Letter},
+        millis, watch,
+    },
+    store::{Store, StoreError},
 };
 
-/// Events that wait in memory for one watch, and about how many bytes of them; behind that it reads them from the
-/// log again.
-const WAITING: usize = 64;
-const WAITING_BYTES: usize = 1 << 20;
-/// How many events are read from the log at once.
-const PAGE: usize = 64;
-
-/// An event on its way, written out once for all watches it is for.
-pub(super) struct Message {
-    pub(super) event: Event,
-    pub(super) segments: Vec<String>,
-    body: OnceLock<Bytes>,
-}
-
-impl Message {
-    pub(super) fn new(event: Event) -> Self {
-        Self { segments: event.segments(), event, body: OnceLock::new() }
-    }
-
-    /// About how much memory it takes.
-    fn bytes(&self) -> usize {
-        self.event.record.fields.values().map(Vec::len).sum()
-    }
-
-    fn body(&self) -> Bytes {
-        let write = || serde_json::to_vec(&EventJson(&self.event)).expect("an event's JSON has only text keys").into();
-        self.body.get_or_init(write).clone()
-    }
-}
+/// How many dead letters are read at once.
+const LETTERS: u64 = 16;
+/// The shortest pace that an endpoint with too much to do is brought to.
+const SLOWEST_START: Duration = Duration::from_millis(100);
 
 /// What all workers share.
 pub(super) struct Shared {
@@ -51,224 +34,265 @@ pub(super) struct Shared {
     pub(super) schedule: Schedule,
     pub(super) cursors: Arc<Cursors>,
     pub(super) stopping: signal::Receiver<bool>,
+    /// Until when nobody else can hold what is held here.
+    pub(super) valid_until: signal::Receiver<Instant>,
     /// Held by every worker; when all are dropped the last one has ended.
     pub(super) alive: mpsc::Sender<()>,
 }
 
-/// A watch that events are delivered for.
-pub(super) struct Watched {
-    pub(super) key: Key,
-    pub(super) id: Uuid,
-    pub(super) watch: Watch,
-    state: Mutex<State>,
-    removed: signal::Sender<bool>,
-}
-
-struct State {
-    /// The last revision that is dealt with.
-    cursor: u64,
-    waiting: VecDeque<Arc<Message>>,
-    waiting_bytes: usize,
-    /// The last revision that was handed out and found no room among the waiting ones; 0 when none did since the
-    /// log was last read up to there.
-    missed: u64,
-    working: bool,
-}
-
-impl State {
-    fn push(&mut self, message: Arc<Message>) {
-        self.waiting_bytes += message.bytes();
-        self.waiting.push_back(message);
-    }
-
-    fn pop(&mut self) -> Option<Arc<Message>> {
-        let message = self.waiting.pop_front()?;
-        self.waiting_bytes -= message.bytes();
-        Some(message)
-    }
-}
-
 impl Watched {
-    pub(super) fn new(key: Key, id: Uuid, watch: Watch, cursor: u64) -> Self {
-        let state = State { cursor, waiting: VecDeque::new(), waiting_bytes: 0, missed: 0, working: false };
-        Self { key, watch, id, state: Mutex::new(state), removed: signal::Sender::new(false) }
-    }
-
-    pub(super) fn cursor(&self) -> u64 {
-        self.state().cursor
-    }
-
-    /// Takes an event that the watch matches, and starts a worker if there is none.
-    pub(super) fn offer(self: &Arc<Self>, message: &Arc<Message>, shared: &Arc<Shared>) {
-        let mut state = self.state();
-        let revision = message.event.revision;
-        if revision <= state.cursor {
-            return;
-        }
-        if state.missed == 0 && state.waiting.len() < WAITING && state.waiting_bytes < WAITING_BYTES {
-            state.push(Arc::clone(message));
-        } else {
-            state.missed = revision;
-        }
-        self.start(&mut state, shared);
-    }
-
-    /// Has it read the log from its cursor up to `revision` by itself.
-    pub(super) fn catch_up_to(self: &Arc<Self>, revision: u64, shared: &Arc<Shared>) {
-        let mut state = self.state();
-        if state.cursor < revision {
-            state.missed = revision;
-            self.start(&mut state, shared);
-        }
-    }
-
-    fn start(self: &Arc<Self>, state: &mut State, shared: &Arc<Shared>) {
-        if !std::mem::replace(&mut state.working, true) {
-            tokio::spawn(Arc::clone(self).work(Arc::clone(shared)));
-        }
-    }
-
-    /// When nothing waits, everything up to `revision` is dealt with; whether that moved the cursor.
-    pub(super) fn skip_to(&self, revision: u64) -> bool {
-        let mut state = self.state();
-        let moves = !state.working && state.cursor < revision;
-        if moves {
-            state.cursor = revision;
-        }
-        moves
-    }
-
-    /// Ends its worker; what was not delivered is not delivered any more.
-    pub(super) fn remove(&self) {
-        self.removed.send_replace(true);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Delivers until nothing waits, or it is told to stop.
-    async fn work(self: Arc<Self>, shared: Arc<Shared>) {
+    pub(super) async fn work(self: Arc<Self>, shared: Arc<Shared>) {
         let _alive = shared.alive.clone();
-        while let Some(message) = self.next(&shared).await {
-            if !self.deliver(&message, &shared).await {
-                break;
-            }
-            self.done(message.event.revision, &shared);
-        }
-        // `next` has marked the end where nothing waited; a watch that was told to stop gets no more events.
-    }
-
-    fn done(&self, revision: u64, shared: &Shared) {
-        self.state().cursor = revision;
-        if !*self.removed.borrow() {
-            shared.cursors.moved(&self.key, self.id, revision);
-        }
-    }
-
-    /// The next event to deliver. `None` when there is none, and the next offer starts another worker.
-    async fn next(&self, shared: &Shared) -> Option<Arc<Message>> {
         loop {
-            let cursor = {
-                let mut state = self.state();
-                if let Some(message) = state.pop() {
-                    return Some(message);
-                }
-                if state.missed == 0 {
-                    state.working = false;
-                    return None;
-                }
-                state.cursor
-            };
-            if self.is_over(shared) {
-                return None;
-            }
-            self.catch_up(cursor, shared).await;
-        }
-    }
-
-    /// Reads a page of the log behind the cursor, and has wait what of it is for this watch.
-    ///
-    /// The log may be ahead of the dispatcher. What that has not handed out yet it will still hand out, so the
-    /// page ends where this watch last missed something.
-    async fn catch_up(&self, cursor: u64, shared: &Shared) {
-        match shared.store.log(cursor, PAGE).await {
-            Ok(events) => {
-                let read_to = events.last().map(|event| event.revision);
-                let messages = events.into_iter().map(Message::new);
-                let mine: Vec<_> =
-                    messages.filter(|message| self.watch.pattern.matches(&message.segments)).map(Arc::new).collect();
-                let mut state = self.state();
-                let until = state.missed;
-                // An empty page is the end of the log.
-                let read_to = read_to.unwrap_or(until).min(until);
-                mine.into_iter()
-                    .filter(|message| message.event.revision <= until)
-                    .for_each(|message| state.push(message));
-                if state.waiting.is_empty() {
-                    state.cursor = read_to;
-                }
-                if read_to == until {
-                    state.missed = 0;
-                }
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the log cannot be read; trying again");
-                self.pause(shared.schedule.first, shared).await;
+            match self.next(&shared) {
+                Step::Deliver(message) => self.deliver(message, &shared).await,
+                Step::Redrive => self.send_again(&shared).await,
+                Step::Present => self.tell_present(&shared).await,
+                Step::CatchUp => self.catch_up(&shared).await,
+                Step::End => break,
             }
         }
+        self.changed.notify_waiters();
     }
 
-    /// Tries until the endpoint says yes; `false` when told to stop before.
-    async fn deliver(&self, message: &Message, shared: &Shared) -> bool {
-        let endpoint = &self.watch.endpoint;
+    /// Tries until the endpoint says yes, or the event is given up; puts it back when told to stop before.
+    pub(super) async fn deliver(self: &Arc<Self>, message: Arc<Message>, shared: &Shared) {
         let mut delivery = Delivery {
-            id: format!("{}-{}", self.id, message.event.revision),
-            revision: message.event.revision,
-            action: message.event.action.as_str(),
-            channel: message.event.channel(),
-            time: message.event.time,
-            label: message.event.label(),
-            attempt: 0,
+            id: format!("{}-{}", self.id, message.revision()),
+            revision: message.revision(),
+            action: message.action(),
+            channel: message.channel(),
+            label: message.label(),
+            time: message.time(),
+            attempt: self.state().notes.attempts,
             body: message.body(),
         };
+        // What an owner before this one, or this one before a restart, knew about the next try.
+        let next = self.state().notes.next.unwrap_or_default() - millis();
+        self.pause_for(Duration::from_millis(u64::try_from(next).unwrap_or_default()), shared).await;
         loop {
-            if self.is_over(shared) {
-                return false;
+            if !self.may_deliver(shared).await {
+                return self.put_back(message);
+            }
+            if self.is_superseded(&message) {
+                return self.done(message.revision(), false, shared);
             }
             delivery.attempt += 1;
-            let (revision, attempt, channel) = (delivery.revision, delivery.attempt, &delivery.label);
-            match shared.agents.deliver(&self.watch, &delivery).await {
+            let outcome = shared.agents.deliver(&self.watch, &delivery).await;
+            match outcome {
                 Outcome::Delivered => {
-                    tracing::info!(watch = %self.id, revision, channel, %endpoint, attempt, "delivered");
-                    return true;
+                    let (revision, attempt, channel) = (delivery.revision, delivery.attempt, &delivery.label);
+                    tracing::info!(watch = %self.id, revision, channel, endpoint = %self.watch.endpoint, attempt, "delivered");
+                    self.done(delivery.revision, true, shared);
+                    return self.keep_pace(shared).await;
                 }
-                Outcome::RetryAfter { why, wait, .. } => {
-                    let pause = shared.schedule.after(attempt, wait, chance());
-                    tracing::warn!(watch = %self.id, revision, channel, %endpoint, attempt, why, again_in = ?pause, "not delivered");
-                    self.pause(pause, shared).await;
+                Outcome::RetryAfter { why, wait, slow } => {
+                    if !self.failed(&delivery, &why, wait, slow, shared).await {
+                        return self.bury(&delivery, &why, message, shared).await;
+                    }
                 }
-                Outcome::Refused { why } | Outcome::Gone { why } => {
-                    tracing::warn!(watch = %self.id, revision, channel, %endpoint, attempt, why, "not delivered");
-                    self.pause(shared.schedule.after(attempt, None, chance()), shared).await;
+                Outcome::Refused { why } => {
+                    self.state().notes.failed(&why, millis(), None);
+                    return self.bury(&delivery, &why, message, shared).await;
+                }
+                Outcome::Gone { why } => {
+                    self.state().notes.failed(&why, millis(), None);
+                    self.put_back(message);
+                    return self.endpoint_is_gone(&why, shared).await;
                 }
             }
         }
     }
 
-    /// Waits, but not beyond its own removal or the end of the dispatcher.
-    async fn pause(&self, time: std::time::Duration, shared: &Shared) {
-        let (mut removed, mut stopping) = (self.removed.subscribe(), shared.stopping.clone());
+    /// Waits until the next try; `false` when there is none any more.
+    async fn failed(
+        self: &Arc<Self>,
+        delivery: &Delivery,
+        why: &str,
+        wait: Option<Duration>,
+        slow: bool,
+        shared: &Shared,
+    ) -> bool {
+        let pause = shared.schedule.after(delivery.attempt, wait, chance());
+        let now = millis();
+        let since = {
+            let mut state = self.state();
+            if slow {
+                state.pace = (state.pace * 2).clamp(SLOWEST_START, shared.schedule.max.max(SLOWEST_START));
+            }
+            let next = now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
+            state.notes.failed(why, now, Some(next));
+            state.notes.since.unwrap_or(now)
+        };
+        let (revision, attempt, channel) = (delivery.revision, delivery.attempt, &delivery.label);
+        let tried_for = Duration::from_millis(u64::try_from(now - since).unwrap_or_default());
+        if tried_for + pause > shared.schedule.give_up_after {
+            return false;
+        }
+        tracing::warn!(watch = %self.id, revision, channel, endpoint = %self.watch.endpoint, attempt, why, again_in = ?pause, "not delivered");
+        shared.cursors.changed(self);
+        self.pause_for(pause, shared).await;
+        true
+    }
+
+    /// Makes a dead letter of the event, and goes on behind it.
+    async fn bury(self: &Arc<Self>, delivery: &Delivery, why: &str, message: Arc<Message>, shared: &Shared) {
+        let letter = Letter {
+            revision: delivery.revision,
+            channel: delivery.channel.clone(),
+            action: delivery.action.to_owned(),
+            time: delivery.time,
+            why: why.to_owned(),
+            attempts: delivery.attempt,
+            since: self.state().notes.since.unwrap_or_else(millis),
+            event: delivery.body.clone(),
+        };
+        if !self.commit(dead_letter::put(&self.key, &letter, self.hold), shared).await {
+            return self.put_back(message);
+        }
+        let (revision, attempts, channel) = (letter.revision, letter.attempts, &delivery.label);
+        tracing::error!(watch = %self.id, revision, channel, endpoint = %self.watch.endpoint, attempts, why, "given up; it is a dead letter now");
+        self.done(delivery.revision, false, shared);
+    }
+
+    /// Pauses the watch, since its endpoint said that it wants nothing any more.
+    async fn endpoint_is_gone(self: &Arc<Self>, why: &str, shared: &Shared) {
+        tracing::error!(watch = %self.id, endpoint = %self.watch.endpoint, why, "the watch is paused");
+        shared.cursors.changed(self);
+        let plan = watch::pause(self.key.clone(), why).held(self.hold);
+        if self.commit(plan, shared).await {
+            // The log says so too, a little later.
+            self.pause_here();
+        }
+    }
+
+    /// Makes one attempt for each dead letter that is to be sent again.
+    async fn send_again(self: &Arc<Self>, shared: &Shared) {
+        let name = watch::name_of(&self.key);
+        loop {
+            let read = shared.store.read(&[dead_letter::redriven(&name, LETTERS)]).await;
+            let letters = match read {
+                Ok(reading) => reading.records(),
+                Err(error) => {
+                    tracing::debug!(%error, "dead letters cannot be read; trying again");
+                    self.remember_redrive();
+                    return self.pause_for(shared.schedule.first, shared).await;
+                }
+            };
+            if letters.is_empty() {
+                return;
+            }
+            for record in letters {
+                if !self.may_deliver(shared).await {
+                    return self.remember_redrive();
+                }
+                let plan = self.send_letter(&record.key, dead_letter::stored(&record), shared).await;
+                if !self.commit(plan, shared).await {
+                    return self.remember_redrive();
+                }
+            }
+        }
+    }
+
+    async fn send_letter(self: &Arc<Self>, key: &Key, mut letter: Letter, shared: &Shared) -> Plan {
+        let (revision, attempt) = (letter.revision, letter.attempts + 1);
+        let delivery = Delivery {
+            id: format!("{}-{revision}", self.id),
+            revision,
+            action: known_action(&letter.action),
+            label: letter.channel.clone(),
+            channel: letter.channel.clone(),
+            time: letter.time,
+            attempt,
+            body: letter.event.clone(),
+        };
+        let why = match shared.agents.deliver(&self.watch, &delivery).await {
+            Outcome::Delivered => {
+                tracing::info!(watch = %self.id, revision, endpoint = %self.watch.endpoint, attempt, "a dead letter was delivered");
+                self.state().notes.success = Some(millis());
+                shared.cursors.changed(self);
+                return dead_letter::delivered(key.clone(), self.hold);
+            }
+            Outcome::RetryAfter { why, .. } | Outcome::Refused { why } | Outcome::Gone { why } => why,
+        };
+        tracing::warn!(watch = %self.id, revision, endpoint = %self.watch.endpoint, attempt, why, "a dead letter was not delivered; it is kept");
+        (letter.attempts, letter.why) = (attempt, why);
+        dead_letter::put(&self.key, &letter, self.hold)
+    }
+
+    /// Commits, however long the store is away; `false` when told to stop before, or it is not its business any more.
+    async fn commit(self: &Arc<Self>, plan: Plan, shared: &Shared) -> bool {
+        loop {
+            match shared.store.commit(&plan.commit).await {
+                Ok(_) => return true,
+                Err(StoreError::Refused { .. }) => {
+                    // The watch is deleted or another's; whoever told so ends this worker, a little later.
+                    self.pause_for(shared.schedule.first, shared).await;
+                    return false;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the store does not take what became of a delivery; trying again");
+                    self.pause_for(shared.schedule.first, shared).await;
+                }
+            }
+            if !self.goes_on(shared) {
+                return false;
+            }
+        }
+    }
+
+    /// Waits until this process surely holds the watch; `false` when told to stop.
+    async fn may_deliver(&self, shared: &Shared) -> bool {
+        let mut valid_until = shared.valid_until.clone();
+        while self.goes_on(shared) {
+            if Instant::now() < *valid_until.borrow_and_update() {
+                return true;
+            }
+            self.until_told(async { drop(valid_until.changed().await) }, shared).await;
+        }
+        false
+    }
+
+    /// After a delivery to an endpoint that has too much to do: waits, each time half as long.
+    async fn keep_pace(&self, shared: &Shared) {
+        let pace = {
+            let mut state = self.state();
+            let pace = state.pace;
+            state.pace = if pace > SLOWEST_START { pace / 2 } else { Duration::ZERO };
+            pace
+        };
+        self.pause_for(pace, shared).await;
+    }
+
+    /// Waits, but not beyond its own end, a pause, or the end of the dispatcher.
+    pub(super) async fn pause_for(&self, time: Duration, shared: &Shared) {
+        if !time.is_zero() {
+            self.until_told(tokio::time::sleep(time), shared).await;
+        }
+    }
+
+    async fn until_told(&self, something: impl Future<Output = ()>, shared: &Shared) {
+        let mut stopping = shared.stopping.clone();
+        let changed = self.changed.notified();
+        tokio::pin!(changed);
+        // From here on it hears of a change; before, `goes_on` sees it.
+        changed.as_mut().enable();
+        if !self.goes_on(shared) {
+            return;
+        }
         tokio::select! {
-            () = tokio::time::sleep(time) => {}
-            _ = removed.wait_for(|removed| *removed) => {}
+            () = something => {}
+            () = changed => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
     }
+}
 
-    fn is_over(&self, shared: &Shared) -> bool {
-        *self.removed.borrow() || *shared.stopping.borrow()
-    }
+/// The word of an action, as the transports name it.
+fn known_action(word: &str) -> &'static str {
+    let known = ["create", "update", "delete", "current", "gap"];
+    known.into_iter().find(|known| *known == word).unwrap_or("update")
 }
 
 /// A number between 0 and 1 that is another each time.

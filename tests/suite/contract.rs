@@ -119,7 +119,9 @@ fn field(name: &str, value: impl Into<Vec<u8>>) -> Edit {
 /// The same, as an event even when nothing changes.
 fn signal(op: Op) -> Op {
     match op {
-        Op::Put { key, id, create, cursor, edit, .. } => Op::Put { key, id, create, signal: true, cursor, edit },
+        Op::Put { key, id, create, cursor, after, edit, .. } => {
+            Op::Put { key, id, create, signal: true, cursor, after, edit }
+        }
         other => other,
     }
 }
@@ -127,7 +129,9 @@ fn signal(op: Op) -> Op {
 /// The same, as a reader of the log.
 fn reader(op: Op) -> Op {
     match op {
-        Op::Put { key, id, create, signal, edit, .. } => Op::Put { key, id, create, signal, cursor: true, edit },
+        Op::Put { key, id, create, signal, after, edit, .. } => {
+            Op::Put { key, id, create, signal, cursor: true, after, edit }
+        }
         other => other,
     }
 }

@@ -69,6 +69,10 @@ function checks.members(arg)
   return true
 end
 
+function checks.held(hold)
+  return redis.call('HGET', prefix .. 'parts', hold.part) == string.format('%s %d', hold.owner, hold.fence)
+end
+
 for at, check in ipairs(commit.checks) do
   local kind, arg = next(check)
   local holds, revision = checks[kind](arg)
@@ -77,10 +81,22 @@ for at, check in ipairs(commit.checks) do
   end
 end
 
+-- What an event says of a record: all but its private fields.
+local function told(flat)
+  local public = {}
+  for at = 1, #flat, 2 do
+    if not starts(flat[at], 'f:!') then
+      public[#public + 1] = flat[at]
+      public[#public + 1] = flat[at + 1]
+    end
+  end
+  return public
+end
+
 local function event(action, key, flat)
   head = head + 1
   redis.call('XADD', prefix .. 'log', string.format('%d-0', head),
-    't', now, 'a', action, 'k', key, 'r', cmsgpack.pack(flat))
+    't', now, 'a', action, 'k', key, 'r', cmsgpack.pack(told(flat)))
 end
 
 local function applied(action, key, revision, flat, whole)
@@ -122,7 +138,9 @@ local function put(key, op)
     if not op.create then return nil end
     action = 'create'
     redis.call('HSET', at, 'id', op.id, 'created', now)
-    if op.cursor then redis.call('HSET', at, 'cursor', string.format('%d', head + 1)) end
+    if op.cursor then
+      redis.call('HSET', at, 'cursor', string.format('%d', math.min(op.after or head + 1, head + 1)))
+    end
     redis.call('ZADD', index_at(collection_of(key)), 0, key)
   end
   local changed = action == 'create' or op.signal

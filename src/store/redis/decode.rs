@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::StoreError;
 use crate::{
-    primitives::{Action, Answer, Applied, Committed, Event, Key, Query, Reading, Record},
-    store::codec,
+    primitives::{Action, Answer, Applied, Committed, Event, Hold, Key, Query, Reading, Record},
+    store::{Holdings, codec},
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -123,6 +123,7 @@ fn from_pairs(key: Key, mut flat: impl Iterator<Item = Result<Vec<u8>>>) -> Resu
         created_at: 0,
         updated_at: 0,
         cursor: None,
+        notes: Vec::new(),
         fields: Default::default(),
         indexes: Default::default(),
     };
@@ -132,6 +133,8 @@ fn from_pairs(key: Key, mut flat: impl Iterator<Item = Result<Vec<u8>>>) -> Resu
             record.fields.insert(field.to_owned(), value);
         } else if let Some(index) = name.strip_prefix("i:") {
             record.indexes.insert(index.to_owned());
+        } else if name == "notes" {
+            record.notes = value;
         } else {
             let value = Some(Value::BulkString(value));
             match name.as_str() {
@@ -146,6 +149,20 @@ fn from_pairs(key: Key, mut flat: impl Iterator<Item = Result<Vec<u8>>>) -> Resu
         }
     }
     Ok(record)
+}
+
+/// The answer of `owners.lua` to `owner`.
+pub(super) fn holdings(answer: Value, owner: Uuid) -> Result<Holdings> {
+    let mut answer = array(answer)?.into_iter();
+    let fair = number(answer.next())?;
+    let mut numbers = array(answer.next().unwrap_or(Value::Nil))?.into_iter();
+    let mut holds = Vec::with_capacity(numbers.len() / 2);
+    while let (Some(part), Some(fence)) = (numbers.next(), numbers.next()) {
+        holds.push(Hold { part: number(Some(part))?, owner, fence: number(Some(fence))? });
+    }
+    let names = array(answer.next().unwrap_or(Value::Nil))?;
+    let members = names.into_iter().map(|name| text(Some(name))).collect::<Result<_>>()?;
+    Ok(Holdings { holds, fair, members })
 }
 
 /// The entries that XRANGE gives.
@@ -170,7 +187,7 @@ fn event(entry: Value) -> Result<Event> {
     }
     let flat: Vec<ByteBuf> = codec::unpack(&bytes(packed)?)?;
     let mut record = from_pairs(key(name)?, flat.into_iter().map(|bytes| Ok(bytes.into_vec())))?;
-    // A cursor is where its reader is now, and no part of what happened.
-    record.cursor = None;
+    // Where a reader is now is no part of what happened.
+    (record.cursor, record.notes) = (None, Vec::new());
     Ok(Event { revision, time: number(time)?, action: action.ok_or_else(|| unexpected("an entry's action"))?, record })
 }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use redis::{FromRedisValue, Script, ScriptInvocation, Value};
 use tokio::sync::watch;
 
-use super::{Cursor, Options, PAGE_BYTES, Store, StoreError, Version};
+use super::{Beat, Cursor, Holdings, Options, PAGE_BYTES, PARTS, Store, StoreError, Version};
 use crate::primitives::{Commit, Committed, Event, Query, Reading};
 
 /// Records and their log in one namespace of a Redis.
@@ -24,6 +24,7 @@ pub struct RedisStore {
     read: Script,
     cursors: Script,
     log: Script,
+    owners: Script,
 }
 
 impl RedisStore {
@@ -42,6 +43,7 @@ impl RedisStore {
             read: Script::new(concat!(include_str!("order.lua"), include_str!("read.lua"))),
             cursors: Script::new(include_str!("cursors.lua")),
             log: Script::new(include_str!("log.lua")),
+            owners: Script::new(include_str!("owners.lua")),
         })
     }
 
@@ -84,10 +86,20 @@ impl Store for RedisStore {
 
     async fn move_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError> {
         let mut call = self.cursors.key(&self.prefix);
-        for Cursor { key, id, revision } in cursors {
-            call.arg(key.as_str()).arg(id.to_string()).arg(*revision);
+        for Cursor { key, id, revision, notes, hold } in cursors {
+            let (part, held) = hold.map_or_else(Default::default, |hold| {
+                (hold.part.to_string(), format!("{} {}", hold.owner, hold.fence))
+            });
+            call.arg(key.as_str()).arg(id.to_string()).arg(*revision).arg(notes).arg(part).arg(held);
         }
         self.run(&call).await
+    }
+
+    async fn hold(&self, beat: &Beat) -> Result<Holdings, StoreError> {
+        let mut call = self.owners.key(&self.prefix);
+        call.arg(beat.member.to_string()).arg(&beat.name).arg(beat.ttl.as_millis() as u64).arg(PARTS);
+        call.arg(&beat.release);
+        decode::holdings(self.run(&call).await?, beat.member)
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

@@ -4,7 +4,10 @@ use super::StoreError;
 use crate::store::Durability;
 
 /// The steps, in order; `meta`'s `schema` is the number of steps a namespace has taken.
-const STEPS: [&str; 1] = [include_str!("../../../migrations/redis/0001_registry.lua")];
+const STEPS: [&str; 2] = [
+    include_str!("../../../migrations/redis/0001_registry.lua"),
+    include_str!("../../../migrations/redis/0002_owners.lua"),
+];
 
 /// Takes the steps that are missing. Each is a script, and a script runs alone: of several servers that start
 /// at once one takes it and the others find it taken.

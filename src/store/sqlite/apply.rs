@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{Cursor, StoreError, view};
+use super::{Cursor, StoreError, owners, view};
 use crate::{
     primitives::{Action, Applied, Check, Commit, Committed, Edit, Key, Op, Record, Select},
     store::codec::{Body, Stored, pack},
@@ -21,12 +21,16 @@ pub(super) fn commit(connection: &Connection, commit: &Commit, head: &mut u64) -
     Ok(Committed { revision: *head, results })
 }
 
-/// Moves the cursors of records that are still the same, forward only, and not beyond the end of the log.
+/// Moves the cursors of records that are still the same and held, forward only, and not beyond the end of the log.
 pub(super) fn move_cursors(connection: &Connection, cursors: &[Cursor], head: u64) -> Result<(), StoreError> {
-    let mut update = connection
-        .prepare_cached("UPDATE records SET cursor = ?3 WHERE key = ?1 AND id = ?2 AND cursor < ?3 AND ?3 <= ?4")?;
-    for Cursor { key, id, revision } in cursors {
-        update.execute(params![key.as_str(), id.as_bytes(), revision, head])?;
+    let mut update = connection.prepare_cached(
+        "UPDATE records SET cursor = ?3, notes = ?5 WHERE key = ?1 AND id = ?2 AND cursor <= ?3 AND ?3 <= ?4",
+    )?;
+    for Cursor { key, id, revision, notes, hold } in cursors {
+        let held = hold.map_or(Ok(true), |hold| owners::holds(connection, &hold))?;
+        if held {
+            update.execute(params![key.as_str(), id.as_bytes(), revision, head, notes])?;
+        }
     }
     Ok(())
 }
@@ -61,6 +65,7 @@ fn holds(connection: &Connection, check: &Check) -> Result<Result<(), Option<u64
             wanted.sort();
             (members == wanted, None)
         }
+        Check::Held(hold) => (owners::holds(connection, hold)?, None),
     };
     Ok(if holds { Ok(()) } else { Err(found) })
 }
@@ -76,10 +81,11 @@ impl Change<'_> {
     fn apply(&mut self, op: &Op) -> Result<Vec<Applied>, StoreError> {
         let mut touched = Vec::new();
         match op {
-            Op::Put { key, id, create, signal, cursor, edit } => {
+            Op::Put { key, id, create, signal, cursor, after, edit } => {
                 let record = match view::record(self.connection, key)? {
                     Some(record) => Some((record, Action::Update)),
-                    None => create.then(|| (self.blank(key, *id, *cursor), Action::Create)),
+                    None => create
+                        .then(|| (self.blank(key, *id, cursor.then(|| after.unwrap_or(u64::MAX))), Action::Create)),
                 };
                 if let Some((record, action)) = record {
                     touched.push(self.put(record, action, *signal, edit)?);
@@ -102,14 +108,15 @@ impl Change<'_> {
         Ok(touched)
     }
 
-    fn blank(&self, key: &Key, id: Uuid, cursor: bool) -> Record {
+    fn blank(&self, key: &Key, id: Uuid, cursor: Option<u64>) -> Record {
         Record {
             key: key.clone(),
             id,
             revision: 0,
             created_at: self.now,
             updated_at: self.now,
-            cursor: cursor.then_some(*self.head + 1),
+            cursor: cursor.map(|after| after.min(*self.head + 1)),
+            notes: Vec::new(),
             fields: Default::default(),
             indexes: Default::default(),
         }

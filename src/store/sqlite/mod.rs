@@ -1,6 +1,7 @@
 //! The embedded store: one SQLite file in WAL mode, one thread that writes, connections of their own for reading.
 
 mod apply;
+mod owners;
 mod schema;
 mod upkeep;
 mod view;
@@ -16,7 +17,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{Semaphore, watch};
 
-use super::{Cursor, Durability, Store, StoreError, Version};
+use super::{Beat, Cursor, Durability, Holdings, Store, StoreError, Version};
 use crate::primitives::{Commit, Committed, Event, Query, Reading};
 
 /// How long a connection waits for another process that writes.
@@ -89,6 +90,10 @@ impl Store for SqliteStore {
 
     async fn move_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError> {
         self.writer.move_cursors(cursors.to_vec()).await
+    }
+
+    async fn hold(&self, beat: &Beat) -> Result<Holdings, StoreError> {
+        self.writer.hold(beat.clone()).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

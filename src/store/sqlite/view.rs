@@ -11,7 +11,8 @@ use crate::{
     },
 };
 
-const RECORD: &str = "SELECT r.key, r.id, r.revision, r.created_at, r.updated_at, r.cursor, r.body FROM records r";
+const RECORD: &str =
+    "SELECT r.key, r.id, r.revision, r.created_at, r.updated_at, r.cursor, r.body, r.notes FROM records r";
 
 /// The newest revision; 0 before the first event.
 pub(super) fn head(connection: &Connection) -> Result<u64, StoreError> {
@@ -147,6 +148,7 @@ fn from_row(row: &Row<'_>) -> Result<Record, StoreError> {
         created_at: row.get(3)?,
         updated_at: row.get(4)?,
         cursor: row.get(5)?,
+        notes: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
         fields: body.fields.into_iter().map(|(name, value)| (name, value.into_vec())).collect(),
         indexes: body.indexes,
     })

@@ -9,8 +9,8 @@ use std::{
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Cursor, StoreError, apply, view};
-use crate::primitives::{Commit, Committed};
+use super::{Beat, Cursor, Holdings, StoreError, apply, owners, view};
+use crate::primitives::{Commit, Committed, millis};
 
 /// Requests that wait for the writer; more of them wait outside.
 const QUEUE: usize = 1024;
@@ -22,6 +22,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 enum Request {
     Commit(Box<Commit>, Reply<Committed>),
     Cursors(Vec<Cursor>, Reply<()>),
+    Hold(Beat, Reply<Holdings>),
 }
 
 /// The one thread that writes. Requests that arrive while it writes are committed together by the next
@@ -49,6 +50,10 @@ impl Writer {
         self.ask(|reply| Request::Cursors(cursors, reply)).await
     }
 
+    pub(super) async fn hold(&self, beat: Beat) -> Result<Holdings, StoreError> {
+        self.ask(|reply| Request::Hold(beat, reply)).await
+    }
+
     /// Lets it finish what it was asked for, and ends it.
     pub(super) async fn stop(&self) {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -74,6 +79,7 @@ impl Writer {
 enum Answer {
     Commit(Reply<Committed>, Result<Committed, StoreError>),
     Cursors(Reply<()>),
+    Hold(Reply<Holdings>, Holdings),
 }
 
 fn run(connection: &Connection, mut requests: mpsc::Receiver<Request>, head: &watch::Sender<u64>, dirty: &AtomicBool) {
@@ -82,7 +88,10 @@ fn run(connection: &Connection, mut requests: mpsc::Receiver<Request>, head: &wa
         let mut answers = Vec::with_capacity(group.len());
         match write(connection, group.drain(..), &mut answers) {
             Ok(revision) => {
-                dirty.store(true, Ordering::Release);
+                // A lease is worth nothing after a power cut.
+                if answers.iter().any(|answer| !matches!(answer, Answer::Hold(..))) {
+                    dirty.store(true, Ordering::Release);
+                }
                 head.send_if_modified(|head| revision > std::mem::replace(head, revision.max(*head)));
                 answers.into_iter().for_each(Answer::send);
             }
@@ -117,6 +126,9 @@ fn write(
                 answers.push(Answer::Cursors(reply));
                 apply::move_cursors(&transaction, &cursors, head)?;
             }
+            Request::Hold(beat, reply) => {
+                answers.push(Answer::Hold(reply, owners::hold(&transaction, &beat, millis())?));
+            }
         }
     }
     transaction.commit()?;
@@ -129,6 +141,7 @@ impl Answer {
         match self {
             Self::Commit(reply, answer) => drop(reply.send(answer)),
             Self::Cursors(reply) => drop(reply.send(Ok(()))),
+            Self::Hold(reply, holdings) => drop(reply.send(Ok(holdings))),
         }
     }
 
@@ -137,6 +150,7 @@ impl Answer {
         match self {
             Self::Commit(reply, _) => drop(reply.send(Err(error))),
             Self::Cursors(reply) => drop(reply.send(Err(error))),
+            Self::Hold(reply, _) => drop(reply.send(Err(error))),
         }
     }
 }

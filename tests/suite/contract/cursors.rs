@@ -18,7 +18,7 @@ async fn make(case: &Case) -> Uuid {
 }
 
 fn at(text: &str, id: Uuid, revision: u64) -> Cursor {
-    Cursor { key: key(text), id, revision }
+    Cursor { key: key(text), id, revision, notes: Vec::new(), hold: None }
 }
 
 async fn cursor(case: &Case, text: &str) -> Option<u64> {

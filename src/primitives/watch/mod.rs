@@ -1,4 +1,6 @@
-//! Watches: a pattern, and the endpoint its events are delivered to.
+//! Watches: a pattern, the endpoint its events are delivered to, and how it wants them.
+
+mod options;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Serialize, ser::SerializeMap};
@@ -7,11 +9,14 @@ use uuid::Uuid;
 
 use super::{
     Check, Collection, Committed, Edit, Endpoint, Error, Frame, Hidden, Key, List, Name, Op, Params, Pattern, Plan,
-    Query, Record, Segment, Select, SigningKey, View, When, decode_segment, service,
+    Query, Reading, Record, Segment, Select, SigningKey, View, When, dead_letter, decode_segment, service,
 };
+use options::Options;
+pub use options::{Content, Deliver, From};
 
 const PATTERN: &str = "pattern";
 const ENDPOINT: &str = "endpoint";
+const PAUSED: &str = "paused";
 
 /// A watch, as it is registered and as agents deliver for it.
 #[derive(Debug, Clone)]
@@ -20,6 +25,10 @@ pub struct Watch {
     pub pattern: Pattern,
     /// Where they are delivered to.
     pub endpoint: Endpoint,
+    /// Which of them.
+    pub deliver: Deliver,
+    /// Whether what is there comes before what changes.
+    pub from_current: bool,
     /// How they are packed.
     pub content: Content,
     /// What they are signed with.
@@ -28,21 +37,34 @@ pub struct Watch {
     pub headers: Vec<(String, Hidden)>,
 }
 
-/// How an event is packed for its endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Content {
-    /// Noah's JSON, by itself.
-    #[default]
-    Noah,
-    /// As a CloudEvent 1.0 in the transport's binary mode, with Noah's JSON as its data.
-    CloudEvents,
+/// A watch to be registered.
+#[derive(Debug)]
+pub struct Registration {
+    /// The watch.
+    pub watch: Watch,
+    options: Options,
 }
 
 impl Watch {
     /// A watch without any options.
     #[must_use]
     pub fn plain(pattern: Pattern, endpoint: Endpoint) -> Self {
-        Self { pattern, endpoint, content: Content::default(), secret: None, headers: Vec::new() }
+        Self {
+            pattern,
+            endpoint,
+            deliver: Deliver::default(),
+            from_current: false,
+            content: Content::default(),
+            secret: None,
+            headers: Vec::new(),
+        }
+    }
+}
+
+impl Registration {
+    fn new(pattern: Pattern, endpoint: Endpoint, options: Options) -> Result<Self, Error> {
+        options.check(endpoint.url().scheme())?;
+        Ok(Self { watch: Watch::plain(pattern, endpoint), options })
     }
 }
 
@@ -52,15 +74,18 @@ fn siblings(endpoint: &Endpoint) -> String {
 }
 
 /// Reads the body of `PUT /watches`.
-pub fn parse(body: &[u8], schemes: &[&str]) -> Result<Watch, Error> {
-    let params = Params::parse(body, &[PATTERN, ENDPOINT])?;
+pub fn parse(body: &[u8], schemes: &[&str]) -> Result<Registration, Error> {
+    let (params, options) = options::params(body, &[PATTERN, ENDPOINT])?;
     let (pattern, endpoint) = (params.text(PATTERN)?, params.text(ENDPOINT)?);
-    Ok(Watch::plain(Pattern::parse(pattern)?, Endpoint::parse(endpoint, schemes)?))
+    Registration::new(Pattern::parse(pattern)?, Endpoint::parse(endpoint, schemes)?, options)
 }
 
 /// Reads the body of `PUT …/watch` for the pattern of an object.
-pub fn parse_for(pattern: &str, body: &[u8], schemes: &[&str]) -> Result<Watch, Error> {
-    let params = Params::parse(body, &[ENDPOINT])?;
+pub fn parse_for(pattern: &str, body: &[u8], schemes: &[&str]) -> Result<Registration, Error> {
+    let (params, options) = options::params(body, &[ENDPOINT])?;
+    if options.generated {
+        return Err(Error::invalid("This answers only the watch's name; have a secret made by PUT /watches"));
+    }
     let endpoint = match params.value(ENDPOINT) {
         Value::Null => return Err(Error::invalid("Need an endpoint")),
         Value::String(text) if text.is_empty() => return Err(Error::invalid("Need an endpoint")),
@@ -70,7 +95,7 @@ pub fn parse_for(pattern: &str, body: &[u8], schemes: &[&str]) -> Result<Watch, 
     if pattern.segments().iter().any(|segment| !matches!(segment, Segment::Is(_))) {
         return Err(Error::invalid("A name that is * or ** cannot be watched by itself; watch what is above it"));
     }
-    Ok(Watch::plain(pattern, Endpoint::parse(endpoint, schemes)?))
+    Registration::new(pattern, Endpoint::parse(endpoint, schemes)?, options)
 }
 
 /// The pattern of one record. A pattern reads `%25` and `%2F`, which other keys than an ephemeral's use too.
@@ -91,13 +116,16 @@ pub fn service_everywhere(name: &Name) -> (String, Check) {
 
 /// What is read before a watch is registered: the watches of the same endpoint.
 #[must_use]
-pub fn before_put(watch: &Watch) -> [Query; 1] {
-    [Query::List(List::of(Select::all(siblings(&watch.endpoint))))]
+pub fn before_put(wanted: &Registration) -> [Query; 1] {
+    [Query::List(List::of(Select::all(siblings(&wanted.watch.endpoint))))]
 }
 
-/// Registers a watch, given the watches of the same endpoint. The plan holds only while they are all there
-/// are: when [`Error::Contended`] comes of it, they have to be read again.
-pub fn put(watch: &Watch, siblings_now: &[Record], object: Option<Check>, when: &When) -> Result<Plan, Error> {
+/// Registers a watch, given what [`before_put`] read. The plan holds only while that is all there is: when
+/// [`Error::Contended`] comes of it, it has to be read again.
+pub fn put(wanted: &Registration, read: Reading, object: Option<Check>, when: &When) -> Result<Plan, Error> {
+    let Registration { watch, options } = wanted;
+    let head = read.revision;
+    let siblings_now = &read.records();
     let key = Key::watch(watch.pattern.as_str(), watch.endpoint.as_str());
     let exists = siblings_now.iter().any(|sibling| sibling.key == key);
     // With `If-None-Match: *` an existing watch is a failed precondition, which the commit finds.
@@ -105,9 +133,17 @@ pub fn put(watch: &Watch, siblings_now: &[Record], object: Option<Check>, when: 
         refuse_overlap(watch, &key, siblings_now)?;
     }
     let index = siblings(&watch.endpoint);
+    let after = match options.from {
+        From::Revision(after) if after > head => {
+            return Err(Error::invalid(format!("from is a revision up to {head}, which is the newest")));
+        }
+        From::Revision(after) => Some(after),
+        From::Now | From::Current => None,
+    };
     let edit =
         Edit::default().set(PATTERN, watch.pattern.as_str()).set(ENDPOINT, watch.endpoint.as_str()).join(index.clone());
-    let op = Op::Put { key: key.clone(), id: Uuid::new_v4(), create: true, signal: false, cursor: true, edit };
+    let edit = options.store(edit);
+    let op = Op::Put { key: key.clone(), id: Uuid::new_v4(), create: true, signal: false, cursor: true, after, edit };
     let mut plan = Plan::new(vec![op]).when(&key, when).whole();
     if let Some(check) = object {
         plan = plan.require(check, Error::NotFound);
@@ -138,7 +174,8 @@ pub fn delete(body: &[u8], when: &When) -> Result<Plan, Error> {
         return Err(Error::NotFound);
     };
     let key = Key::watch(pattern, endpoint);
-    Ok(Plan::new(vec![Op::Delete { key: key.clone() }])
+    let letters = Op::DeleteEach { select: dead_letter::all_of(&name_of(&key)) };
+    Ok(Plan::new(vec![Op::Delete { key: key.clone() }, letters])
         .when(&key, when)
         .require(Check::Exists(key), Error::NotFound)
         .whole())
@@ -155,9 +192,18 @@ pub struct ChangeAnswer<'a> {
     endpoint: &'a str,
     created_at: Option<String>,
     updated_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
 }
 
-/// What [`put`] and [`delete`] are answered with.
+/// What [`put`] is answered with; a secret that Noah made is in it, and nowhere else.
+#[must_use]
+pub fn put_answer<'a>(wanted: &Registration, done: &'a Committed) -> Option<ChangeAnswer<'a>> {
+    let secret = wanted.options.secret.as_ref().filter(|_| wanted.options.generated).map(SigningKey::to_text);
+    Some(ChangeAnswer { secret, ..change_answer(done)? })
+}
+
+/// What [`delete`] is answered with.
 #[must_use]
 pub fn change_answer(done: &Committed) -> Option<ChangeAnswer<'_>> {
     let (applied, record) = (done.one(0)?, done.record(0)?);
@@ -171,7 +217,30 @@ pub fn change_answer(done: &Committed) -> Option<ChangeAnswer<'_>> {
         endpoint: record.text(ENDPOINT),
         created_at: time(record.created_at),
         updated_at: time(record.updated_at),
+        secret: None,
     })
+}
+
+/// `PUT /watches/NAME/pause`, and what an endpoint that is gone leads to: nothing is delivered until it is resumed.
+#[must_use]
+pub fn pause(key: Key, why: &str) -> Plan {
+    edit(key, Edit::default().set(PAUSED, why))
+}
+
+/// `PUT /watches/NAME/resume`: goes on where it was paused.
+#[must_use]
+pub fn resume(key: Key) -> Plan {
+    edit(key, Edit::default().unset(PAUSED))
+}
+
+fn edit(key: Key, edit: Edit) -> Plan {
+    Plan::new(vec![Op::edit(key.clone(), edit)]).require(Check::Exists(key), Error::NotFound).whole()
+}
+
+/// Why a watch is paused, if it is.
+#[must_use]
+pub fn paused(record: &Record) -> Option<&str> {
+    record.fields.contains_key(PAUSED).then(|| record.text(PAUSED))
 }
 
 /// A watch's name: base64 of `pattern|endpoint`.
@@ -208,7 +277,15 @@ pub fn keys_of(name: &str) -> Vec<Key> {
 #[must_use]
 pub fn stored(record: &Record, schemes: &[&str]) -> Option<Watch> {
     let pattern = Pattern::parse(record.text(PATTERN)).ok()?;
-    Some(Watch::plain(pattern, Endpoint::parse(record.text(ENDPOINT), schemes).ok()?))
+    let mut watch = Watch::plain(pattern, Endpoint::parse(record.text(ENDPOINT), schemes).ok()?);
+    options::restore(&mut watch, record);
+    Some(watch)
+}
+
+/// Whether a watch as an event tells of it lacks its secrets, so that it has to be read.
+#[must_use]
+pub fn is_incomplete(record: &Record) -> bool {
+    options::is_incomplete(record)
 }
 
 /// `GET /watches`: an array.
@@ -219,7 +296,11 @@ pub fn list(records: &[Record]) -> Vec<View<'_>> {
 
 pub(super) fn entries<M: SerializeMap>(record: &Record, map: &mut M) -> Result<(), M::Error> {
     map.serialize_entry("pattern", record.text(PATTERN))?;
-    map.serialize_entry("endpoint", record.text(ENDPOINT))
+    map.serialize_entry("endpoint", record.text(ENDPOINT))?;
+    if let Some(why) = paused(record) {
+        map.serialize_entry(PAUSED, why)?;
+    }
+    options::entries(record, map)
 }
 
 #[cfg(test)]

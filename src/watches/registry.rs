@@ -1,0 +1,134 @@
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::{Trie, cursors::Cursors, message::Message, notes::Notes, watched::Watched, worker::Shared};
+use crate::{
+    primitives::{Action, Collection, Event, Hold, Key, Record, dead_letter, watch},
+    store::part_of,
+};
+
+/// The watches this process delivers for, by their key and by what they match.
+#[derive(Default)]
+pub(super) struct Registry {
+    /// The parts that are held, and of which revision their watches were when they were read.
+    parts: BTreeMap<u16, (Hold, u64)>,
+    next: usize,
+    numbers: HashMap<Key, usize>,
+    by_number: HashMap<usize, Arc<Watched>>,
+    trie: Trie<usize>,
+}
+
+impl Registry {
+    /// The parts whose watches are here.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Hold> {
+        self.parts.values().map(|(hold, _)| *hold)
+    }
+
+    /// Takes parts in, with those of all watches that belong to them, as read at `revision`. Those that were added
+    /// have numbers from the returned one on; they are held back until [`Watched::begin`].
+    pub(super) fn adopt(&mut self, parts: &[Hold], watches: &[Record], revision: u64, shared: &Shared) -> usize {
+        let first = self.next;
+        self.parts.extend(parts.iter().map(|hold| (hold.part, (*hold, revision))));
+        for record in watches {
+            if parts.iter().any(|hold| hold.part == part_of(record.id)) {
+                self.add(record, shared);
+            }
+        }
+        first
+    }
+
+    /// Lets go of parts; their watches end.
+    pub(super) fn let_go(&mut self, is_lost: impl Fn(&Hold) -> bool) -> Vec<Arc<Watched>> {
+        self.parts.retain(|_, (hold, _)| !is_lost(hold));
+        let lost = self.by_number.values().filter(|watched| is_lost(&watched.hold));
+        let lost: Vec<Arc<Watched>> = lost.map(Arc::clone).collect();
+        for watched in &lost {
+            self.remove(&watched.key);
+        }
+        lost
+    }
+
+    /// Follows watches that are made, changed and deleted. What happened before they were read is known already.
+    pub(super) fn learn(&mut self, event: &Event, shared: &Arc<Shared>) {
+        match event.record.key.collection() {
+            Collection::Watches if self.is_news(event) => match event.action {
+                Action::Create => {
+                    let watched = self.add(&event.record, shared);
+                    watched.iter().for_each(|watched| watched.begin(shared));
+                }
+                Action::Delete => self.remove(&event.record.key),
+                _ => {
+                    let paused = watch::paused(&event.record).is_some();
+                    self.at(&event.record.key).iter().for_each(|watched| watched.pause(paused, shared));
+                }
+            },
+            Collection::DeadLetters if event.record.indexes.contains(dead_letter::REDRIVEN) => {
+                self.redrive(&event.record.key, shared);
+            }
+            _ => {}
+        }
+    }
+
+    /// Has the watch of a dead letter look for those that are to be sent again.
+    pub(super) fn redrive(&self, letter: &Key, shared: &Arc<Shared>) {
+        for key in watch::keys_of(&dead_letter::watch_of(letter)) {
+            self.at(&key).iter().for_each(|watched| watched.redrive(shared));
+        }
+    }
+
+    /// Whether an event is about a watch of a part that is held, and happened after that was read.
+    pub(super) fn is_news(&self, event: &Event) -> bool {
+        self.parts.get(&part_of(event.record.id)).is_some_and(|(_, read_at)| event.revision > *read_at)
+    }
+
+    fn at(&self, key: &Key) -> Option<&Arc<Watched>> {
+        self.by_number.get(self.numbers.get(key)?)
+    }
+
+    fn add(&mut self, record: &Record, shared: &Shared) -> Option<Arc<Watched>> {
+        let (hold, _) = *self.parts.get(&part_of(record.id))?;
+        if self.at(&record.key).is_some_and(|watched| watched.id == record.id) {
+            return None;
+        }
+        self.remove(&record.key);
+        let Some(watch) = watch::stored(record, &shared.agents.schemes()) else {
+            tracing::warn!(watch = %record.id, "no agent here delivers to the endpoint of this watch");
+            return None;
+        };
+        let (notes, paused) = (Notes::parse(&record.notes), watch::paused(record).is_some());
+        let cursor = record.cursor.unwrap_or(record.revision);
+        let number = self.next;
+        self.next += 1;
+        self.trie.insert(&watch.pattern, number);
+        self.numbers.insert(record.key.clone(), number);
+        let watched = Arc::new(Watched::new(record.key.clone(), record.id, hold, watch, cursor, notes, paused));
+        self.by_number.insert(number, Arc::clone(&watched));
+        Some(watched)
+    }
+
+    fn remove(&mut self, key: &Key) {
+        let Some(number) = self.numbers.remove(key) else { return };
+        if let Some(watched) = self.by_number.remove(&number) {
+            self.trie.remove(&watched.watch.pattern, &number);
+            watched.end();
+        }
+    }
+
+    /// The watches with a number from `first` on.
+    pub(super) fn since(&self, first: usize) -> impl Iterator<Item = &Arc<Watched>> {
+        self.by_number.iter().filter(move |(number, _)| **number >= first).map(|(_, watched)| watched)
+    }
+
+    /// Those of them that an event is for.
+    pub(super) fn matching(&self, message: &Message, first: usize) -> impl Iterator<Item = &Arc<Watched>> {
+        let found = self.trie.matches(message.segments()).into_iter().filter(move |number| *number >= first);
+        found.filter_map(|number| self.by_number.get(&number)).filter(|watched| watched.may_be_told(message))
+    }
+
+    /// Moves the cursors of those for which nothing was up to `position`.
+    pub(super) fn move_along(&self, position: u64, cursors: &Cursors) {
+        self.by_number.values().filter(|watched| watched.skip_to(position)).for_each(|one| cursors.changed(one));
+    }
+}

@@ -1,0 +1,308 @@
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::{message::Message, notes::Notes, worker::Shared};
+use crate::{
+    primitives::{
+        Collection, Event, Hold, Key, Segment, dead_letter, millis,
+        watch::{self, Deliver, Watch},
+    },
+    store::Cursor,
+};
+
+/// Events that wait in memory for one watch, and about how many bytes of them; behind that it reads them from the
+/// log again.
+const WAITING: usize = 64;
+const WAITING_BYTES: usize = 1 << 20;
+
+/// A watch that this process delivers for.
+pub(super) struct Watched {
+    pub(super) key: Key,
+    pub(super) id: Uuid,
+    pub(super) hold: Hold,
+    pub(super) watch: Watch,
+    state: Mutex<State>,
+    /// It was deleted, or is somebody else's now.
+    ended: AtomicBool,
+    /// Something of what its worker goes by has changed.
+    pub(super) changed: Notify,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// The last revision that is dealt with.
+    pub(super) cursor: u64,
+    pub(super) notes: Notes,
+    waiting: VecDeque<Arc<Message>>,
+    waiting_bytes: usize,
+    /// The last revision that was handed out and found no room among the waiting ones; 0 when none did since the
+    /// log was last read up to there.
+    pub(super) missed: u64,
+    working: bool,
+    /// Events gather, and nothing is delivered: by a person's wish, or because others have to be gone through first.
+    paused: bool,
+    held_back: bool,
+    /// Dead letters are to be sent again.
+    redriven: bool,
+    /// How long to wait after each delivery, since the endpoint has too much to do.
+    pub(super) pace: Duration,
+    /// Of a watch that wants the newest event of each path only: which that is of those that wait, and whether
+    /// what it missed is counted in.
+    newest: HashMap<Key, u64>,
+    pub(super) uncounted: bool,
+}
+
+/// What a worker does next.
+pub(super) enum Step {
+    Deliver(Arc<Message>),
+    /// The dead letters that are to be sent again.
+    Redrive,
+    /// What is there, for a watch that begins with that.
+    Present,
+    /// Read the log.
+    CatchUp,
+    /// Nothing; the next offer starts another worker.
+    End,
+}
+
+impl Watched {
+    pub(super) fn new(key: Key, id: Uuid, hold: Hold, watch: Watch, cursor: u64, notes: Notes, paused: bool) -> Self {
+        let state = State { cursor, notes, paused, held_back: true, ..State::default() };
+        Self { key, id, hold, watch, state: Mutex::new(state), ended: AtomicBool::new(false), changed: Notify::new() }
+    }
+
+    pub(super) fn cursor(&self) -> u64 {
+        self.state().cursor
+    }
+
+    pub(super) fn to_save(&self) -> Cursor {
+        let state = self.state();
+        let (revision, notes) = (state.cursor, state.notes.to_bytes());
+        Cursor { key: self.key.clone(), id: self.id, revision, notes, hold: Some(self.hold) }
+    }
+
+    /// Takes an event that the watch matches, and starts a worker if there is none.
+    pub(super) fn offer(self: &Arc<Self>, message: &Arc<Message>, shared: &Arc<Shared>) {
+        let mut state = self.state();
+        let revision = message.revision();
+        if revision <= state.cursor {
+            return;
+        }
+        self.count(&mut state, message);
+        if state.missed == 0 && state.waiting.len() < WAITING && state.waiting_bytes < WAITING_BYTES {
+            state.push(Arc::clone(message));
+        } else {
+            state.missed = revision;
+        }
+        self.start(&mut state, shared);
+    }
+
+    /// Remembers which event of a path is the newest, where only that is wanted.
+    pub(super) fn count(&self, state: &mut State, message: &Message) {
+        if self.watch.deliver == Deliver::Latest
+            && let Some(event) = message.event()
+        {
+            let newest = state.newest.entry(event.record.key.clone()).or_default();
+            *newest = event.revision.max(*newest);
+        }
+    }
+
+    /// Has it read the log from its cursor up to `revision` by itself.
+    pub(super) fn catch_up_to(self: &Arc<Self>, revision: u64, shared: &Arc<Shared>) {
+        let mut state = self.state();
+        if state.cursor < revision {
+            state.missed = state.missed.max(revision);
+            state.uncounted = true;
+            self.start(&mut state, shared);
+        }
+    }
+
+    /// It has been offered what came before it was known here; from now on it may work.
+    pub(super) fn begin(self: &Arc<Self>, shared: &Arc<Shared>) {
+        let mut state = self.state();
+        state.held_back = false;
+        if !state.waiting.is_empty() || state.missed > 0 || state.redriven || self.wants_present(&state) {
+            self.start(&mut state, shared);
+        }
+    }
+
+    /// Pauses it, or has it go on.
+    pub(super) fn pause(self: &Arc<Self>, paused: bool, shared: &Arc<Shared>) {
+        let mut state = self.state();
+        if std::mem::replace(&mut state.paused, paused) == paused {
+            return;
+        }
+        if paused {
+            self.changed.notify_waiters();
+        } else {
+            state.pace = Duration::ZERO;
+            state.notes.next = None;
+            self.start(&mut state, shared);
+        }
+    }
+
+    /// Delivers nothing more by itself until [`Watched::pause`] is told that it may.
+    pub(super) fn pause_here(&self) {
+        self.state().paused = true;
+    }
+
+    /// Its dead letters have to be looked through once more.
+    pub(super) fn remember_redrive(&self) {
+        self.state().redriven = true;
+    }
+
+    /// Has its dead letters looked through for those to be sent again.
+    pub(super) fn redrive(self: &Arc<Self>, shared: &Arc<Shared>) {
+        let mut state = self.state();
+        state.redriven = true;
+        self.start(&mut state, shared);
+    }
+
+    fn start(self: &Arc<Self>, state: &mut State, shared: &Arc<Shared>) {
+        if !state.paused && !state.held_back && !std::mem::replace(&mut state.working, true) {
+            tokio::spawn(Arc::clone(self).work(Arc::clone(shared)));
+        }
+    }
+
+    /// When nothing waits, everything up to `revision` is dealt with; whether that moved the cursor.
+    pub(super) fn skip_to(&self, revision: u64) -> bool {
+        let mut state = self.state();
+        let is_idle = !state.working && state.waiting.is_empty() && state.missed == 0 && !self.wants_present(&state);
+        let moves = is_idle && state.cursor < revision;
+        if moves {
+            state.cursor = revision;
+        }
+        moves
+    }
+
+    /// Ends its worker once the attempt under way is over; what was not delivered then is not delivered by it.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until it has no worker.
+    pub(super) async fn quiet(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if !self.state().working {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether it is told of an event. Of dead letters only those are told who ask for them by name, and nobody of
+    /// their own: an endpoint that takes nothing would make more and more of them.
+    pub(super) fn may_be_told(&self, message: &Message) -> bool {
+        let Some(key) = message.event().map(|event| &event.record.key) else { return true };
+        key.collection() != Collection::DeadLetters
+            || (matches!(self.watch.pattern.segments().first(), Some(Segment::Is(_)))
+                && dead_letter::watch_of(key) != watch::name_of(&self.key))
+    }
+
+    /// Whether an event is for it.
+    pub(super) fn is_for(&self, message: &Message) -> bool {
+        self.watch.pattern.matches(message.segments()) && self.may_be_told(message)
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wants_present(&self, state: &State) -> bool {
+        self.watch.from_current && !state.notes.present
+    }
+
+    /// Whether its worker is to go on.
+    pub(super) fn goes_on(&self, shared: &Shared) -> bool {
+        !self.ended.load(Ordering::Acquire) && !*shared.stopping.borrow() && !self.state().paused
+    }
+
+    /// What its worker does now; with [`Step::End`] there is none any more.
+    pub(super) fn next(&self, shared: &Shared) -> Step {
+        let goes_on = self.goes_on(shared);
+        let mut state = self.state();
+        // It may have been paused in between, but not have been told to go on: that starts no second worker.
+        let step = if goes_on && !state.paused { self.step(&mut state) } else { Step::End };
+        if matches!(step, Step::End) {
+            state.working = false;
+        }
+        step
+    }
+
+    fn step(&self, state: &mut State) -> Step {
+        if std::mem::take(&mut state.redriven) {
+            return Step::Redrive;
+        }
+        if self.wants_present(state) {
+            return Step::Present;
+        }
+        if state.missed <= state.cursor {
+            state.missed = 0;
+        }
+        if let Some(message) = state.pop() {
+            return Step::Deliver(message);
+        }
+        if state.missed > 0 {
+            return Step::CatchUp;
+        }
+        state.newest = HashMap::new();
+        Step::End
+    }
+
+    /// Whether only the newest event of each path is wanted, and this one is not.
+    pub(super) fn is_superseded(&self, message: &Message) -> bool {
+        let newest = |event: &Event| self.state().newest.get(&event.record.key).copied();
+        let newest = message.event().and_then(newest);
+        newest.is_some_and(|newest| newest > message.revision())
+    }
+
+    /// Puts an event that was not delivered back in front of the others.
+    pub(super) fn put_back(&self, message: Arc<Message>) {
+        let mut state = self.state();
+        state.waiting_bytes += message.bytes();
+        state.waiting.push_front(message);
+    }
+
+    /// The event is dealt with.
+    pub(super) fn done(self: &Arc<Self>, revision: u64, delivered: bool, shared: &Shared) {
+        {
+            let mut state = self.state();
+            state.cursor = state.cursor.max(revision);
+            state.notes.over();
+            if delivered {
+                state.notes.success = Some(millis());
+            }
+        }
+        shared.cursors.changed(self);
+    }
+}
+
+impl State {
+    pub(super) fn push(&mut self, message: Arc<Message>) {
+        self.waiting_bytes += message.bytes();
+        self.waiting.push_back(message);
+    }
+
+    fn pop(&mut self) -> Option<Arc<Message>> {
+        let message = self.waiting.pop_front()?;
+        self.waiting_bytes -= message.bytes();
+        Some(message)
+    }
+
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+}
