@@ -105,6 +105,8 @@ impl Api {
                 let done = self.register(&wanted, Some(check), request).await?;
                 Ok(changed(&done.record(0).map(watch::name), &done, 0))
             }
+            Resource::Paused(name, paused) => self.pause(name, *paused).await,
+            Resource::Redrive(name, revision) => self.redrive(name, *revision).await,
             _ => Err(wrong_verb(resource)),
         }
     }
@@ -145,6 +147,8 @@ impl Api {
                 let done = self.commit(&watch::delete(body, when)?).await?;
                 Ok(gone(&watch::change_answer(&done), &done))
             }
+            Resource::Watch(name) => self.remove_watch(name, request).await,
+            Resource::Letters(name, revision) => self.discard(name, *revision).await,
             Resource::TagOn(key) => self.edited(&tag::delete(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Record(key)) => self.edited(&link::delete(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Service(name)) => {
@@ -156,7 +160,7 @@ impl Api {
     }
 
     /// Commits a plan, or tells what its refusal means.
-    async fn commit(&self, plan: &Plan) -> Result<Committed> {
+    pub(super) async fn commit(&self, plan: &Plan) -> Result<Committed> {
         self.store.commit(&plan.commit).await.map_err(|error| match error {
             StoreError::Refused { check, revision, head } => {
                 Failure::from(plan.refusal(check, revision)).at(Some(revision.unwrap_or(head)))

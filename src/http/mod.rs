@@ -14,6 +14,7 @@ mod routes;
 mod server;
 mod target;
 mod unread;
+mod watches;
 
 pub use error::failure_body;
 pub use server::Application;

@@ -63,7 +63,12 @@ impl Api {
             Resource::LinkMember(name, kind, member) => {
                 self.link(name, |link| link.member(*kind, member.as_str()).map(|found| Answer::json(&found))).await
             }
-            Resource::TagOn(_) | Resource::LinkOn(_) | Resource::WatchOn(_) => Err(wrong_verb(resource)),
+            Resource::Letters(name, revision) => self.letters(name, *revision, request).await,
+            Resource::TagOn(_)
+            | Resource::LinkOn(_)
+            | Resource::WatchOn(_)
+            | Resource::Paused(..)
+            | Resource::Redrive(..) => Err(wrong_verb(resource)),
         }
     }
 
@@ -153,14 +158,6 @@ impl Api {
         Ok(Answer::stream(STREAM, stream).with(header::CACHE_CONTROL, "no-store"))
     }
 
-    async fn watch_named(&self, name: &str) -> Result {
-        let queries: Vec<Query> = watch::keys_of(name).into_iter().map(Query::Get).collect();
-        let Reading { revision, answers } = self.store.read(&queries).await?;
-        let record = answers.into_iter().flat_map(|answer| answer.records).next();
-        let record = record.ok_or_else(|| Failure::not_found_at(revision))?;
-        Ok(Answer::json(&View(&record, Frame::Whole)).of_record(record.revision))
-    }
-
     async fn versions(&self) -> BTreeMap<&'static str, String> {
         let store = self.store.version().await;
         let number = if store.kind == "redis" { store.number } else { format!("{} {}", store.kind, store.number) };
@@ -191,7 +188,7 @@ impl Api {
 }
 
 /// With the address of the next page, as RFC 8288 has it.
-fn paged(answer: Answer, next: Option<&str>, request: &Request) -> Answer {
+pub(super) fn paged(answer: Answer, next: Option<&str>, request: &Request) -> Answer {
     match next {
         None => answer,
         Some(after) => {

@@ -68,6 +68,12 @@ pub enum Resource {
     Ephemeral(EphemeralPath),
     /// `/watches/NAME`
     Watch(String),
+    /// `/watches/NAME/pause` (true), `/watches/NAME/resume`
+    Paused(String, bool),
+    /// `/watches/NAME/dead`, `/watches/NAME/dead/REVISION`
+    Letters(String, Option<u64>),
+    /// `/watches/NAME/dead/redrive`, `/watches/NAME/dead/REVISION/redrive`
+    Redrive(String, Option<u64>),
     /// `/tags/T`
     Tag(Name),
     /// `…/tag`
@@ -102,7 +108,8 @@ impl Resource {
             | Self::Ephemeral(_) => &[Get, Put, Delete],
             Self::Service(_) => &[Get, Delete],
             Self::TagOn(_) | Self::LinkOn(_) => &[Put, Delete],
-            Self::WatchOn(_) => &[Put],
+            Self::WatchOn(_) | Self::Paused(..) | Self::Redrive(..) => &[Put],
+            Self::Watch(_) | Self::Letters(..) => &[Get, Delete],
             _ => &[Get],
         }
     }
@@ -149,13 +156,29 @@ pub fn resource(verb: Verb, path: &Path) -> Result<Resource, Error> {
         }
         ["configurations", configuration] => Resource::Configuration(name(configuration)?),
         ["tags", tag] => Resource::Tag(name(tag)?),
-        ["watches", watch] if !slash => Resource::Watch((*watch).to_owned()),
+        ["watches", watch, of_it @ ..] if !slash => of_watch(watch, of_it)?,
         [first, ..] if Collection::parse(first).is_some_and(|kind| kind != Collection::Links) => {
             return Err(Error::NotFound);
         }
         [link] => Resource::Link(name(link)?),
         [link, kind] => Resource::LinkKind(name(link)?, member_kind(kind)?),
         [link, kind, member] => Resource::LinkMember(name(link)?, member_kind(kind)?, name(member)?),
+        _ => return Err(Error::NotFound),
+    })
+}
+
+/// What is behind the name of a watch.
+fn of_watch(name: &str, words: &[&str]) -> Result<Resource, Error> {
+    let name = name.to_owned();
+    let revision = |text: &str| text.parse().map(Some).map_err(|_| Error::NotFound);
+    Ok(match words {
+        [] => Resource::Watch(name),
+        ["pause"] => Resource::Paused(name, true),
+        ["resume"] => Resource::Paused(name, false),
+        ["dead"] => Resource::Letters(name, None),
+        ["dead", "redrive"] => Resource::Redrive(name, None),
+        ["dead", letter] => Resource::Letters(name, revision(letter)?),
+        ["dead", letter, "redrive"] => Resource::Redrive(name, revision(letter)?),
         _ => return Err(Error::NotFound),
     })
 }

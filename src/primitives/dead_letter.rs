@@ -167,22 +167,19 @@ pub struct LetterJson<'a> {
     event: Option<&'a RawValue>,
 }
 
-/// The letters that [`list`] and [`get`] found.
+/// A letter that [`list`] or [`get`] found.
 #[must_use]
-pub fn json(records: &[Record]) -> Vec<LetterJson<'_>> {
-    let one = |record| {
-        let Letter { revision, attempts, since, .. } = stored(record);
-        LetterJson {
-            revision,
-            channel: record.text(CHANNEL),
-            action: record.text(ACTION),
-            error: record.text(WHY),
-            attempts,
-            first_attempt: rfc3339(since),
-            last_attempt: rfc3339(record.updated_at),
-            redriven: record.indexes.contains(REDRIVEN),
-            event: serde_json::from_str(record.text(EVENT)).ok(),
-        }
-    };
-    records.iter().map(one).collect()
+pub fn json(record: &Record) -> LetterJson<'_> {
+    let Letter { revision, attempts, since, .. } = stored(record);
+    LetterJson {
+        revision,
+        channel: record.text(CHANNEL),
+        action: record.text(ACTION),
+        error: record.text(WHY),
+        attempts,
+        first_attempt: rfc3339(since),
+        last_attempt: rfc3339(record.updated_at),
+        redriven: record.indexes.contains(REDRIVEN),
+        event: serde_json::from_str(record.text(EVENT)).ok(),
+    }
 }

@@ -173,12 +173,17 @@ pub fn delete(body: &[u8], when: &When) -> Result<Plan, Error> {
     let (Value::String(pattern), Value::String(endpoint)) = (params.value(PATTERN), params.value(ENDPOINT)) else {
         return Err(Error::NotFound);
     };
-    let key = Key::watch(pattern, endpoint);
+    Ok(delete_at(Key::watch(pattern, endpoint), when))
+}
+
+/// Deletes the watch at a key, and its dead letters with it.
+#[must_use]
+pub fn delete_at(key: Key, when: &When) -> Plan {
     let letters = Op::DeleteEach { select: dead_letter::all_of(&name_of(&key)) };
-    Ok(Plan::new(vec![Op::Delete { key: key.clone() }, letters])
+    Plan::new(vec![Op::Delete { key: key.clone() }, letters])
         .when(&key, when)
         .require(Check::Exists(key), Error::NotFound)
-        .whole())
+        .whole()
 }
 
 /// The answer to [`put`] and [`delete`]. A deleted watch has no times, as it was.
