@@ -22,7 +22,10 @@ impl Watched {
         };
         match read {
             Ok(events) => self.take_page(events, shared),
-            Err(StoreError::Trimmed { oldest }) => self.tell_gap(cursor, oldest),
+            Err(StoreError::Trimmed { oldest }) => {
+                shared.metrics.missed();
+                self.tell_gap(cursor, oldest);
+            }
             Err(error) => {
                 tracing::debug!(%error, "the log cannot be read; trying again");
                 self.pause_for(shared.schedule.first, shared).await;

@@ -5,7 +5,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, watch as signal},
+    sync::{mpsc, oneshot, watch as signal},
     task::JoinHandle,
 };
 use uuid::Uuid;
@@ -14,6 +14,7 @@ use super::{
     Schedule,
     cursors::Cursors,
     message::Message,
+    metrics::{Census, Metrics},
     owner::{Holder, Owner},
     registry::Registry,
     watched::Watched,
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::{
     agents::Agents,
-    primitives::{Action, Collection, Event, Hold, Key, List, Query, Record, Select, dead_letter, watch},
+    primitives::{Action, Collection, Event, Hold, Key, List, Query, Record, Select, dead_letter, millis, watch},
     store::{Store, StoreError},
 };
 
@@ -51,6 +52,24 @@ pub struct Options {
 pub struct Dispatcher {
     stop: signal::Sender<bool>,
     task: JoinHandle<Ending>,
+    probe: Probe,
+}
+
+/// Tells how a dispatcher is doing.
+#[derive(Clone)]
+pub struct Probe {
+    metrics: Arc<Metrics>,
+    ask: mpsc::Sender<oneshot::Sender<Census>>,
+}
+
+impl Probe {
+    /// Its metrics in OpenMetrics' text, without the mark of its end.
+    pub async fn metrics(&self) -> String {
+        let (answer, census) = oneshot::channel();
+        // One that has ended holds no watches.
+        let _ = self.ask.send(answer).await;
+        self.metrics.text(&census.await.unwrap_or_default(), millis())
+    }
 }
 
 impl Dispatcher {
@@ -58,7 +77,16 @@ impl Dispatcher {
     #[must_use]
     pub fn start(store: Arc<dyn Store>, agents: Agents, options: Options) -> Self {
         let (stop, stopping) = signal::channel(false);
-        Self { stop, task: tokio::spawn(run(store, agents, options, stopping)) }
+        let metrics = Arc::new(Metrics::new());
+        let (ask, asked) = mpsc::channel(4);
+        let task = tokio::spawn(run(store, agents, options, Arc::clone(&metrics), asked, stopping));
+        Self { stop, task, probe: Probe { metrics, ask } }
+    }
+
+    /// What tells how it is doing.
+    #[must_use]
+    pub fn probe(&self) -> Probe {
+        self.probe.clone()
     }
 
     /// Lets the deliveries that are under way finish, but not longer than `patience`, saves how far each watch
@@ -72,11 +100,18 @@ impl Dispatcher {
     }
 }
 
-async fn run(store: Arc<dyn Store>, agents: Agents, options: Options, mut stopping: signal::Receiver<bool>) -> Ending {
+async fn run(
+    store: Arc<dyn Store>,
+    agents: Agents,
+    options: Options,
+    metrics: Arc<Metrics>,
+    asked: mpsc::Receiver<oneshot::Sender<Census>>,
+    mut stopping: signal::Receiver<bool>,
+) -> Ending {
     let cursors = Arc::new(Cursors::default());
     let (stop_last, stopped) = signal::channel(false);
     let (alive, workers) = mpsc::channel(1);
-    let (owner, holder) = Owner::new(Arc::clone(&store), options.name);
+    let (owner, holder) = Owner::new(Arc::clone(&store), options.name, Arc::clone(&metrics));
     let saving = {
         let (cursors, store, stopped) = (Arc::clone(&cursors), Arc::clone(&store), stopped.clone());
         tokio::spawn(async move { cursors.keep_saving(store.as_ref(), stopped).await })
@@ -88,6 +123,7 @@ async fn run(store: Arc<dyn Store>, agents: Agents, options: Options, mut stoppi
         agents,
         schedule: options.schedule,
         cursors: Arc::clone(&cursors),
+        metrics,
         stopping: stopping.clone(),
         valid_until: holder.valid_until.clone(),
         alive,
@@ -95,6 +131,7 @@ async fn run(store: Arc<dyn Store>, agents: Agents, options: Options, mut stoppi
     let mut dispatch = Dispatch {
         shared,
         holder,
+        asked,
         registry: Registry::default(),
         replay: None,
         releasing: BTreeSet::new(),
@@ -145,6 +182,7 @@ impl Ending {
 struct Dispatch {
     shared: Arc<Shared>,
     holder: Holder,
+    asked: mpsc::Receiver<oneshot::Sender<Census>>,
     registry: Registry,
     replay: Option<Replay>,
     /// The parts that are on their way out.
@@ -182,12 +220,16 @@ impl Dispatch {
         loop {
             head.borrow_and_update();
             held.borrow_and_update();
+            while let Ok(answer) = self.asked.try_recv() {
+                self.tell(answer);
+            }
             match self.step().await {
                 Ok(0) => {
                     self.move_along_in_time();
                     tokio::select! {
                         open = head.changed() => if open.is_err() { return },
                         open = held.changed() => if open.is_err() { return },
+                        Some(answer) = self.asked.recv() => self.tell(answer),
                         () = tokio::time::sleep(self.move_along.1) => {}
                     }
                 }
@@ -198,6 +240,11 @@ impl Dispatch {
                 }
             }
         }
+    }
+
+    fn tell(&self, answer: oneshot::Sender<Census>) {
+        // Whoever asked may have gone meanwhile.
+        let _ = answer.send(self.registry.census(self.position));
     }
 
     /// Hands out one page of the log; how many events it had.
@@ -281,6 +328,7 @@ impl Dispatch {
     fn hand_out(&mut self, event: Event) {
         self.position = event.revision;
         self.last = Some(Mark::of(&event));
+        self.shared.metrics.events.inc();
         self.registry.learn(&event, &self.shared);
         self.offer(Message::new(event), 0);
         if self.position >= self.moved_along.0 + self.move_along.0 {

@@ -9,6 +9,7 @@ mod catch_up;
 mod cursors;
 mod dispatcher;
 mod message;
+mod metrics;
 mod notes;
 mod owner;
 mod present;
@@ -19,7 +20,7 @@ mod trie;
 mod watched;
 mod worker;
 
-pub use dispatcher::{Dispatcher, Options};
+pub use dispatcher::{Dispatcher, Options, Probe};
 pub use schedule::Schedule;
 pub use status::{Status, statuses};
 pub use trie::Trie;

@@ -10,6 +10,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
+use super::metrics::Metrics;
 use crate::{
     primitives::Hold,
     store::{Beat, Holdings, Store, StoreError},
@@ -38,6 +39,7 @@ pub(super) struct Owner {
     name: String,
     held: watch::Sender<Held>,
     valid_until: watch::Sender<Instant>,
+    metrics: Arc<Metrics>,
     released: mpsc::UnboundedReceiver<u16>,
     /// Released, and not yet said.
     release: BTreeSet<u16>,
@@ -55,12 +57,12 @@ pub(super) struct Holder {
 }
 
 impl Owner {
-    pub(super) fn new(store: Arc<dyn Store>, name: String) -> (Self, Holder) {
+    pub(super) fn new(store: Arc<dyn Store>, name: String, metrics: Arc<Metrics>) -> (Self, Holder) {
         let (release, released) = mpsc::unbounded_channel();
         let (held, valid_until) = (watch::Sender::default(), watch::Sender::new(Instant::now()));
         let holder = Holder { held: held.subscribe(), valid_until: valid_until.subscribe(), release };
         let member = Uuid::new_v4();
-        (Self { store, member, name, held, valid_until, released, release: BTreeSet::new() }, holder)
+        (Self { store, member, name, held, valid_until, metrics, released, release: BTreeSet::new() }, holder)
     }
 
     /// Holds what it can until it is told to stop; then everything is let go of.
@@ -94,6 +96,8 @@ impl Owner {
         let holdings = self.store.hold(&beat).await?;
         let released = std::mem::take(&mut self.release);
         self.valid_until.send_replace(valid_until);
+        self.metrics.alive.set(i64::try_from(holdings.members.len()).unwrap_or(i64::MAX));
+        self.metrics.parts.set(i64::try_from(holdings.holds.len()).unwrap_or(i64::MAX));
         self.held.send_if_modified(|held| {
             let now = next(held, &released, &holdings);
             let changed = *held != now;

@@ -3,7 +3,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Trie, cursors::Cursors, message::Message, notes::Notes, watched::Watched, worker::Shared};
+use super::{Trie, cursors::Cursors, message::Message, metrics::Census, notes::Notes, watched::Watched, worker::Shared};
 use crate::{
     primitives::{Action, Collection, Event, Hold, Key, Record, dead_letter, watch},
     store::part_of,
@@ -125,6 +125,13 @@ impl Registry {
     pub(super) fn matching(&self, message: &Message, first: usize) -> impl Iterator<Item = &Arc<Watched>> {
         let found = self.trie.matches(message.segments()).into_iter().filter(move |number| *number >= first);
         found.filter_map(|number| self.by_number.get(&number)).filter(|watched| watched.may_be_told(message))
+    }
+
+    /// How they are doing.
+    pub(super) fn census(&self, position: u64) -> Census {
+        let mut census = Census::default();
+        self.by_number.values().for_each(|watched| watched.count_in(&mut census, position));
+        census
     }
 
     /// Moves the cursors of those for which nothing was up to `position`.

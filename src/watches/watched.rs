@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{message::Message, notes::Notes, worker::Shared};
+use super::{message::Message, metrics::Census, notes::Notes, worker::Shared};
 use crate::{
     primitives::{
         Collection, Event, Hold, Key, Segment, dead_letter, millis,
@@ -132,6 +132,23 @@ impl Watched {
         state.held_back = false;
         if !state.waiting.is_empty() || state.missed > 0 || state.redriven || self.wants_present(&state) {
             self.start(&mut state, shared);
+        }
+    }
+
+    /// Counts it in. `position` is up to where the log was read.
+    pub(super) fn count_in(&self, census: &mut Census, position: u64) {
+        let state = self.state();
+        let waits = state.working || !state.waiting.is_empty() || state.missed > 0;
+        match () {
+            () if state.paused => census.paused += 1,
+            () if state.notes.attempts > 0 => census.retrying += 1,
+            () if waits => census.behind += 1,
+            () => census.current += 1,
+        }
+        if waits && !state.paused {
+            census.lag = census.lag.max(position.saturating_sub(state.cursor));
+            let since = state.notes.since.or_else(|| state.waiting.front().map(|message| message.time()));
+            census.waiting_since = [census.waiting_since, since].into_iter().flatten().min();
         }
     }
 

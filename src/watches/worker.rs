@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     cursors::Cursors,
     message::Message,
+    metrics::Metrics,
     schedule::Schedule,
     watched::{Step, Watched},
 };
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub(super) agents: Agents,
     pub(super) schedule: Schedule,
     pub(super) cursors: Arc<Cursors>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) stopping: signal::Receiver<bool>,
     /// Until when nobody else can hold what is held here.
     pub(super) valid_until: signal::Receiver<Instant>,
@@ -79,8 +81,7 @@ impl Watched {
                 return self.done(message.revision(), false, shared);
             }
             delivery.attempt += 1;
-            let outcome = shared.agents.deliver(&self.watch, &delivery).await;
-            match outcome {
+            match self.attempt(&delivery, shared).await {
                 Outcome::Delivered => {
                     let (revision, attempt, channel) = (delivery.revision, delivery.attempt, &delivery.label);
                     tracing::info!(watch = %self.id, revision, channel, endpoint = %self.watch.endpoint, attempt, "delivered");
@@ -103,6 +104,17 @@ impl Watched {
                 }
             }
         }
+    }
+
+    async fn attempt(&self, delivery: &Delivery, shared: &Shared) -> Outcome {
+        let start = Instant::now();
+        let outcome = shared.agents.deliver(&self.watch, delivery).await;
+        shared.metrics.attempted(self.scheme(), delivery.attempt, start.elapsed(), &outcome);
+        outcome
+    }
+
+    fn scheme(&self) -> &str {
+        self.watch.endpoint.url().scheme()
     }
 
     /// Waits until the next try; `false` when there is none any more.
@@ -151,6 +163,7 @@ impl Watched {
         if !self.commit(dead_letter::put(&self.key, &letter, self.hold), shared).await {
             return self.put_back(message);
         }
+        shared.metrics.given_up(self.scheme());
         let (revision, attempts, channel) = (letter.revision, letter.attempts, &delivery.label);
         tracing::error!(watch = %self.id, revision, channel, endpoint = %self.watch.endpoint, attempts, why, "given up; it is a dead letter now");
         self.done(delivery.revision, false, shared);
@@ -207,7 +220,7 @@ impl Watched {
             attempt,
             body: letter.event.clone(),
         };
-        let why = match shared.agents.deliver(&self.watch, &delivery).await {
+        let why = match self.attempt(&delivery, shared).await {
             Outcome::Delivered => {
                 tracing::info!(watch = %self.id, revision, endpoint = %self.watch.endpoint, attempt, "a dead letter was delivered");
                 self.state().notes.success = Some(millis());
