@@ -67,7 +67,11 @@ impl Metrics {
         let seconds = Family::new_with_constructor(new_histogram as fn() -> Histogram);
         let (retries, dead_letters) = (Family::default(), Family::default());
         let (gaps, events, alive, parts) = Default::default();
-        registry.register("deliveries", "Attempts to deliver an event, by what came of them", Family::clone(&deliveries));
+        registry.register(
+            "deliveries",
+            "Attempts to deliver an event, by what came of them",
+            Family::clone(&deliveries),
+        );
         let words = "How long attempts to deliver an event took";
         registry.register_with_unit("delivery", words, Unit::Seconds, Family::clone(&seconds));
         registry.register("delivery_retries", "Attempts after the first of an event", Family::clone(&retries));

@@ -3,7 +3,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{Trie, cursors::Cursors, message::Message, metrics::Census, notes::Notes, watched::Watched, worker::Shared};
+use super::{
+    Trie, cursors::Cursors, message::Message, metrics::Census, notes::Notes, watched::Watched, worker::Shared,
+};
 use crate::{
     primitives::{Action, Collection, Event, Hold, Key, Record, dead_letter, watch},
     store::part_of,

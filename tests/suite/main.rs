@@ -6,6 +6,7 @@ mod contract;
 mod crash;
 mod edges;
 mod events;
+mod figures;
 mod layers;
 mod outage;
 mod page;

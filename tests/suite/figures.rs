@@ -1,0 +1,26 @@
+//! Figures: how fast, and how evenly. They need a quiet machine and an optimized build, so they run on request only:
+//! `cargo nextest run --release --run-ignored only -E 'test(/^figures::/)' --no-capture -j 1`.
+
+mod flat;
+mod independence;
+mod latency;
+
+use std::time::Duration;
+
+/// The value below which this part of all samples is.
+fn percentile(samples: &mut [Duration], part: f64) -> Duration {
+    assert!(!samples.is_empty(), "there are no samples");
+    samples.sort_unstable();
+    samples[((samples.len() - 1) as f64 * part).round() as usize]
+}
+
+/// The middle one.
+fn median(samples: &mut [f64]) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
+
+/// A duration in milliseconds, for tables.
+fn ms(time: Duration) -> String {
+    format!("{:.3} ms", time.as_secs_f64() * 1000.0)
+}
