@@ -239,7 +239,7 @@ impl Watches {
                 record.cursor = Some(event.revision);
                 self.add(&record, shared);
             }
-            Action::Update => {}
+            Action::Update | Action::Current => {}
             Action::Delete => self.remove(&event.record.key),
         }
     }

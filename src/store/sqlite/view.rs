@@ -69,8 +69,11 @@ fn list(connection: &Connection, list: &List) -> Result<Vec<Record>, StoreError>
     let after = list.after.as_deref().unwrap_or_default();
     let mut rows = statement.query(params![list.select.index, list.select.prefix, after])?;
     let limit = list.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut records = Vec::new();
-    while let Some(row) = rows.next()? {
+    let most = list.bytes.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    while bytes < most
+        && let Some(row) = rows.next()?
+    {
         if records.len() >= limit || !row.get_ref(0)?.as_str().is_ok_and(|key| key.starts_with(&list.select.prefix)) {
             break;
         }
@@ -81,7 +84,9 @@ fn list(connection: &Connection, list: &List) -> Result<Vec<Record>, StoreError>
             .all(|(name, value)| record.fields.get(name).map(Vec::as_slice) == Some(value.as_bytes()))
             && list.within.iter().all(|index| record.indexes.contains(index));
         if fits {
-            records.push(with_lengths(record, &list.lengths));
+            let record = with_lengths(record, &list.lengths);
+            bytes += record.fields.values().map(Vec::len).sum::<usize>();
+            records.push(record);
         }
     }
     Ok(records)
