@@ -6,7 +6,7 @@ use super::StoreError;
 use crate::{
     primitives::{Action, Answer, Event, Key, List, Query, Reading, Record, Select},
     store::{
-        PAGE_BYTES,
+        PAGE_BYTES, Window,
         codec::{self, Body, Stored, unpack},
     },
 };
@@ -17,6 +17,15 @@ const RECORD: &str = "SELECT r.key, r.id, r.revision, r.created_at, r.updated_at
 pub(super) fn head(connection: &Connection) -> Result<u64, StoreError> {
     let mut select = connection.prepare_cached("SELECT coalesce(max(revision), 0) FROM events")?;
     Ok(select.query_row([], |row| row.get(0))?)
+}
+
+/// The revisions that the log has.
+pub(super) fn window(connection: &Connection) -> Result<Window, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT revision, time, (SELECT max(revision) FROM events) FROM events ORDER BY revision LIMIT 1",
+    )?;
+    let window = |row: &Row<'_>| Ok(Window { oldest: row.get(0)?, since: row.get(1)?, newest: row.get(2)? });
+    Ok(select.query_row([], window).optional()?.unwrap_or_default())
 }
 
 /// Answers all queries within one transaction, and so of one revision.

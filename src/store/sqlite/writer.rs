@@ -9,7 +9,7 @@ use std::{
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Cursor, StoreError, apply, view};
+use super::{Cursor, Keep, StoreError, Trimmed, apply, trim::trim, view};
 use crate::primitives::{Commit, Committed};
 
 /// Requests that wait for the writer; more of them wait outside.
@@ -22,6 +22,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 enum Request {
     Commit(Box<Commit>, Reply<Committed>),
     Cursors(Vec<Cursor>, Reply<()>),
+    Trim(Keep, Reply<Trimmed>),
 }
 
 /// The one thread that writes. Requests that arrive while it writes are committed together by the next
@@ -49,6 +50,10 @@ impl Writer {
         self.ask(|reply| Request::Cursors(cursors, reply)).await
     }
 
+    pub(super) async fn trim(&self, keep: Keep) -> Result<Trimmed, StoreError> {
+        self.ask(|reply| Request::Trim(keep, reply)).await
+    }
+
     /// Lets it finish what it was asked for, and ends it.
     pub(super) async fn stop(&self) {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -74,6 +79,7 @@ impl Writer {
 enum Answer {
     Commit(Reply<Committed>, Result<Committed, StoreError>),
     Cursors(Reply<()>),
+    Trim(Reply<Trimmed>, Trimmed),
 }
 
 fn run(connection: &Connection, mut requests: mpsc::Receiver<Request>, head: &watch::Sender<u64>, dirty: &AtomicBool) {
@@ -117,6 +123,10 @@ fn write(
                 answers.push(Answer::Cursors(reply));
                 apply::move_cursors(&transaction, &cursors, head)?;
             }
+            Request::Trim(keep, reply) => {
+                let trimmed = trim(&transaction, keep, head)?;
+                answers.push(Answer::Trim(reply, trimmed));
+            }
         }
     }
     transaction.commit()?;
@@ -129,6 +139,7 @@ impl Answer {
         match self {
             Self::Commit(reply, answer) => drop(reply.send(answer)),
             Self::Cursors(reply) => drop(reply.send(Ok(()))),
+            Self::Trim(reply, trimmed) => drop(reply.send(Ok(trimmed))),
         }
     }
 
@@ -137,6 +148,7 @@ impl Answer {
         match self {
             Self::Commit(reply, _) => drop(reply.send(Err(error))),
             Self::Cursors(reply) => drop(reply.send(Err(error))),
+            Self::Trim(reply, _) => drop(reply.send(Err(error))),
         }
     }
 }
