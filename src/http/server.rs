@@ -34,7 +34,7 @@ use crate::{
     agents::{Agents, Options},
     primitives::Error,
     settings::Settings,
-    store::{self, Store},
+    store::{self, Store, Trimmer},
     watches::{Dispatcher, Schedule},
 };
 
@@ -49,6 +49,7 @@ pub struct Application {
     addr: SocketAddr,
     store: Arc<dyn Store>,
     dispatcher: Option<Dispatcher>,
+    trimmer: Trimmer,
     context: Context,
     stop: watch::Sender<bool>,
     shutdown_deadline: Duration,
@@ -79,6 +80,7 @@ impl Application {
         let agents = Agents::new(&options)?;
         let schedule = Schedule { first: delivery.retry_first, max: delivery.retry_max, jitter: delivery.jitter };
         let dispatcher = settings.agents.then(|| Dispatcher::start(Arc::clone(&store), agents.clone(), schedule));
+        let trimmer = Trimmer::start(Arc::clone(&store), settings.retention);
         let stop = watch::Sender::new(false);
         let context = Context {
             api: Api::new(Arc::clone(&store), agents, stop.subscribe()),
@@ -87,7 +89,8 @@ impl Application {
             header_max_bytes: settings.header_max_bytes,
             request_timeout: settings.request_timeout,
         };
-        Ok(Self { listener, addr, store, dispatcher, context, stop, shutdown_deadline: settings.shutdown_deadline })
+        let shutdown_deadline = settings.shutdown_deadline;
+        Ok(Self { listener, addr, store, dispatcher, trimmer, context, stop, shutdown_deadline })
     }
 
     /// Where it listens.
@@ -119,7 +122,7 @@ impl Application {
                     dispatcher.stop(patience).await;
                 }
             };
-            tokio::join!(handle.stop(true), deliveries);
+            tokio::join!(handle.stop(true), deliveries, self.trimmer.stop());
             self.store.close().await;
         };
         if tokio::time::timeout(deadline, all).await.is_err() {

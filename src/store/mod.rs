@@ -6,8 +6,10 @@
 //! [`Store`], give it a case in [`open`], and run the contract suite of `tests/` on it.
 
 mod codec;
+mod feed;
 pub mod redis;
 mod retention;
+mod snapshot;
 pub mod sqlite;
 
 use std::{fmt, str::FromStr, sync::Arc};
@@ -17,7 +19,9 @@ use thiserror::Error;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+pub use feed::{Entry, Feed, Subscription};
 pub use retention::{Keep, Retention, Trimmed, Trimmer, Window};
+pub use snapshot::Snapshot;
 
 use crate::primitives::{Commit, Committed, Event, Key, Query, Reading};
 
