@@ -41,6 +41,8 @@ pub struct Settings {
     pub shutdown_deadline: Duration,
     /// How logs are written.
     pub log: Log,
+    /// How much of the log is kept.
+    pub retention: store::Retention,
     /// How watches are delivered.
     pub delivery: Delivery,
 }

@@ -201,7 +201,7 @@ fn next_page(link: &str) -> Option<String> {
 }
 
 /// The failure of an answer that is no success: 1, or 3 for a server that cannot work now.
-fn refused(status: StatusCode, body: &[u8], server: &str) -> Failure {
+pub fn refused(status: StatusCode, body: &[u8], server: &str) -> Failure {
     let said = failure_of(body);
     let message = match &said {
         Some((message, _)) => message.clone(),

@@ -11,6 +11,7 @@ mod delete;
 mod demo;
 mod failure;
 mod get;
+mod limits;
 mod list;
 mod logging;
 mod migrate;

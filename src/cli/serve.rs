@@ -5,7 +5,7 @@ use std::{env, path::PathBuf};
 use super::{
     Done, block_on_all_cores,
     failure::{Failure, causes},
-    logging, output, shutdown,
+    limits, logging, output, shutdown,
 };
 use crate::{
     http::Application,
@@ -64,6 +64,12 @@ pub struct Args {
     /// error, warn, info, debug, trace or off, or by part
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
+    /// How many events of the log are kept
+    #[arg(long, value_name = "NUMBER")]
+    retention_events: Option<String>,
+    /// How long events of the log are kept
+    #[arg(long, value_name = "DURATION")]
+    retention_age: Option<String>,
     /// How long connecting to an endpoint may take
     #[arg(long, value_name = "DURATION")]
     delivery_connect_timeout: Option<String>,
@@ -101,6 +107,8 @@ impl Args {
             ("shutdown_deadline", self.shutdown_deadline),
             ("log.format", self.log_format),
             ("log.level", self.log_level),
+            ("retention.events", self.retention_events),
+            ("retention.age", self.retention_age),
             ("delivery.connect_timeout", self.delivery_connect_timeout),
             ("delivery.timeout", self.delivery_timeout),
             ("delivery.retry_first", self.delivery_retry_first),
@@ -116,6 +124,7 @@ impl Args {
     pub fn run(self) -> Done {
         let settings = self.settings()?;
         logging::init(settings.log.format, &settings.log.level)?;
+        limits::raise_open_files();
         block_on_all_cores(serve(&settings))
     }
 }

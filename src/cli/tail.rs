@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, Response};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
 
 use super::{
     Done, block_on,
-    client::{Client, Request, Target},
+    client::{Client, Request, Target, refused},
     failure::Failure,
     output::{self, Output},
     table::printable,
@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct Tail {
     /// Like //noah/hosts/web1 or //noah/ephemerals/db; //noah is everything
     pattern: String,
-    /// First all that came after this revision; 0 is all there is
+    /// First all that came after this revision; refused when the log no longer goes back that far
     #[arg(long, value_name = "REV")]
     after: Option<u64>,
     #[command(flatten)]
@@ -44,7 +44,7 @@ impl Tail {
         let mut at = self.after;
         let mut response = client.stream(self.request(at)).await?;
         loop {
-            let why = self.show(&mut response, &mut at).await?;
+            let why = self.show(&mut response, &mut at, client).await?;
             output::remark(&format!("noah: the stream of {} ended ({why}); asking again", client.shown()));
             response = loop {
                 tokio::time::sleep(AGAIN).await;
@@ -66,7 +66,12 @@ impl Tail {
     }
 
     /// Shows what comes, and keeps how far it has come; why it ended.
-    async fn show(&self, response: &mut Response, at: &mut Option<u64>) -> Result<&'static str, Failure> {
+    async fn show(
+        &self,
+        response: &mut Response,
+        at: &mut Option<u64>,
+        client: &Client,
+    ) -> Result<&'static str, Failure> {
         let mut received = Vec::new();
         loop {
             match tokio::time::timeout(SILENCE, response.chunk()).await {
@@ -78,8 +83,11 @@ impl Tail {
             while let Some(end) = received.windows(2).position(|pair| pair == b"\n\n") {
                 let message: Vec<u8> = received.drain(..end + 2).collect();
                 let message = String::from_utf8_lossy(&message);
+                let gone = message.lines().any(|line| line == "event: gone");
                 for line in message.lines() {
-                    if let Some(data) = line.strip_prefix("data: ") {
+                    if let Some(data) = line.strip_prefix("data: ").filter(|_| gone) {
+                        return Err(refused(StatusCode::GONE, data.as_bytes(), &client.shown()));
+                    } else if let Some(data) = line.strip_prefix("data: ") {
                         output::text(&self.line(data))?;
                     } else if let Some(id) = line.strip_prefix("id: ") {
                         *at = id.parse().ok().or(*at);

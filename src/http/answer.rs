@@ -1,4 +1,4 @@
-use std::convert::Infallible;
+use std::io;
 
 use actix_web::{
     HttpResponse,
@@ -27,7 +27,7 @@ pub struct Answer {
 
 enum Body {
     Whole(Vec<u8>),
-    Stream(LocalBoxStream<'static, Result<Bytes, Infallible>>),
+    Stream(LocalBoxStream<'static, io::Result<Bytes>>),
 }
 
 impl Answer {
@@ -42,8 +42,8 @@ impl Answer {
         Self::new(content_type, Body::Whole(body.into()))
     }
 
-    /// Bytes that are still to come.
-    pub fn stream(content_type: &'static str, stream: impl Stream<Item = Result<Bytes, Infallible>> + 'static) -> Self {
+    /// Bytes that are still to come. An error ends the connection, so that the client knows that some are missing.
+    pub fn stream(content_type: &'static str, stream: impl Stream<Item = io::Result<Bytes>> + 'static) -> Self {
         Self::new(content_type, Body::Stream(stream.boxed_local()))
     }
 

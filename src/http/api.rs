@@ -21,7 +21,7 @@ use crate::{
         Check, Collection, Committed, Error, Frame, Plan, Record, When, application, configuration, ephemeral, host,
         link, service, tag, watch,
     },
-    store::{Store, StoreError},
+    store::{Feed, Store, StoreError},
 };
 
 /// How long a watch is tried to be registered while other servers register some for the same endpoint. Of those
@@ -34,6 +34,7 @@ pub(super) type Result<T = Answer> = std::result::Result<T, Failure>;
 #[derive(Clone)]
 pub struct Api {
     pub(super) store: Arc<dyn Store>,
+    pub(super) feed: Feed,
     agents: Agents,
     registering: Arc<Semaphore>,
     pub(super) stopping: Receiver<bool>,
@@ -43,7 +44,8 @@ impl Api {
     /// The API over `store`, which takes watches for endpoints of `agents`. Streams end when `stopping` is true.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, agents: Agents, stopping: Receiver<bool>) -> Self {
-        Self { store, agents, registering: Arc::new(Semaphore::new(1)), stopping }
+        let feed = Feed::new(Arc::clone(&store));
+        Self { store, feed, agents, registering: Arc::new(Semaphore::new(1)), stopping }
     }
 
     /// Answers one request.

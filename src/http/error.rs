@@ -25,6 +25,8 @@ pub(super) enum Cause {
     WrongVerb(&'static [Verb]),
     /// The head of the request has more bytes than this.
     HeadTooLarge(usize),
+    /// The log was trimmed faster than a snapshot could be taken.
+    Overtaken,
     /// The body did not arrive in time.
     Slow,
     /// The body ended before its end, or is badly framed.
@@ -61,12 +63,27 @@ impl Failure {
             Cause::WrongVerb(verbs) => {
                 response.insert_header((header::ALLOW, allow(verbs)));
             }
-            Cause::Store(StoreError::Unavailable(_)) | Cause::Domain(Error::Contended) => {
+            Cause::Store(StoreError::Unavailable(_)) | Cause::Domain(Error::Contended) | Cause::Overtaken => {
                 response.insert_header((header::RETRY_AFTER, "1"));
             }
             _ => {}
         }
-        response.body(failure_body(&message, hint.as_deref()))
+        response.body(self.body(&message, hint.as_deref()))
+    }
+
+    /// The body of the answer, for those who are told by other means.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let (_, message, hint) = self.cause.told();
+        self.body(&message, hint.as_deref())
+    }
+
+    fn body(&self, message: &str, hint: Option<&str>) -> String {
+        let oldest = match &self.cause {
+            Cause::Store(StoreError::Trimmed { oldest }) => Some(*oldest),
+            _ => None,
+        };
+        body(message, hint, oldest)
     }
 }
 
@@ -80,6 +97,14 @@ impl Cause {
                 "The store is not available".to_owned(),
                 Some("the request may not have been done; send it again in a second".to_owned()),
             ),
+            Self::Store(StoreError::Trimmed { oldest }) => (
+                StatusCode::GONE,
+                format!("The log goes back to revision {oldest} only"),
+                Some(
+                    "take a snapshot with GET /snapshot, then go on from its revision with GET /events?after=REVISION"
+                        .to_owned(),
+                ),
+            ),
             Self::Store(_) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "Internal error".to_owned(),
@@ -92,6 +117,11 @@ impl Cause {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "Request head too large".to_owned(),
                 Some(format!("the request line and the headers have at most {limit} bytes together")),
+            ),
+            Self::Overtaken => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The log is trimmed faster than a snapshot is taken".to_owned(),
+                Some("ask again when less is written; the server's operator can keep more of the log".to_owned()),
             ),
             Self::Slow => (StatusCode::REQUEST_TIMEOUT, "The request body did not arrive in time".to_owned(), None),
             Self::Broken => {
@@ -128,14 +158,22 @@ fn allow(verbs: &[Verb]) -> String {
 /// Noah's error body.
 #[must_use]
 pub fn failure_body(message: &str, hint: Option<&str>) -> String {
+    body(message, hint, None)
+}
+
+/// The same, with the oldest revision of the log where that is what is wrong.
+fn body(message: &str, hint: Option<&str>, oldest: Option<u64>) -> String {
     #[derive(Serialize)]
     struct Body<'a> {
         result: &'static str,
         error_message: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        oldest: Option<u64>,
     }
-    serde_json::to_string(&Body { result: "failure", error_message: message, hint }).expect("text always encodes")
+    serde_json::to_string(&Body { result: "failure", error_message: message, hint, oldest })
+        .expect("text always encodes")
 }
 
 impl From<Cause> for Failure {
@@ -174,8 +212,10 @@ mod tests {
             (Error::TooLarge { limit: 1 }.into(), 413),
             (unavailable.into(), 503),
             (StoreError::Corrupt("x".to_owned()).into(), 500),
+            (StoreError::Trimmed { oldest: 5 }.into(), 410),
             (Cause::WrongVerb(&[Verb::Get]).into(), 405),
             (Cause::HeadTooLarge(1).into(), 431),
+            (Cause::Overtaken.into(), 503),
             (Cause::Slow.into(), 408),
             (Cause::Broken.into(), 400),
         ];

@@ -1,6 +1,6 @@
 //! The log for clients: pages of JSON, and a stream of Server-Sent Events that resumes where it ended.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use actix_web::web::Bytes;
 use futures_util::{Stream, stream};
@@ -9,8 +9,8 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{answer::Answer, error::Failure, request::Request};
 use crate::{
-    primitives::{Error, Event, EventJson, Pattern},
-    store::{PAGE_BYTES, Store, StoreError},
+    primitives::{Error, EventJson, Pattern},
+    store::{Entry, Feed, PAGE_BYTES, Store, StoreError, Subscription},
 };
 
 /// The most events of one page, and how many there are when the client does not say.
@@ -22,6 +22,8 @@ const LOOKED_AT: usize = 10_000;
 const READ: usize = 256;
 /// After how much silence a stream says that it is alive, and how far it has come.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The longest part of a message that is written at once.
+const PART: usize = 16 << 10;
 /// How long a stream leaves a store alone that could not be read.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -49,10 +51,6 @@ impl Asked {
         let pattern = Pattern::parse(parameters.get("pattern").unwrap_or("//noah"))?;
         Ok(Self { pattern, after: resumed.or(after), limit })
     }
-
-    fn wants(&self, event: &Event) -> bool {
-        self.pattern.matches(&event.segments())
-    }
 }
 
 #[derive(Serialize)]
@@ -62,19 +60,30 @@ struct Page<'a> {
     next: u64,
 }
 
-/// One page of the log. It may have fewer events than asked for, also none, before the end is reached.
+/// One page of the log. It may have fewer events than asked for, also none, before the end is reached. Without a
+/// revision to start behind, it starts with the oldest event there is.
 pub async fn page(store: &dyn Store, asked: &Asked) -> Result<Answer, Failure> {
-    let head = store.read(&[]).await?.revision;
-    let mut next = asked.after.unwrap_or(0);
+    let window = store.window().await?;
+    let mut next = asked.after.unwrap_or(window.oldest - 1);
     let (mut events, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
-    'page: while looked_at < LOOKED_AT && next < head {
-        let read = store.log(next, READ).await?;
+    'page: while looked_at < LOOKED_AT && next < window.newest {
+        let read = match store.log(next, READ).await {
+            // Where the page starts went meanwhile; what it starts with is then the oldest again.
+            Err(StoreError::Trimmed { oldest }) if asked.after.is_none() && looked_at == 0 => {
+                next = oldest - 1;
+                continue;
+            }
+            // The next page will say so.
+            Err(StoreError::Trimmed { .. }) if looked_at > 0 => break,
+            Err(error) => return Err(Failure::from(error).at(Some(window.newest))),
+            Ok(read) => read,
+        };
         if read.is_empty() {
             break;
         }
         for event in read {
             (next, looked_at) = (event.revision, looked_at + 1);
-            if asked.wants(&event) {
+            if asked.pattern.matches(&event.segments()) {
                 bytes += event.record.fields.values().map(Vec::len).sum::<usize>();
                 events.push(event);
             }
@@ -83,96 +92,114 @@ pub async fn page(store: &dyn Store, asked: &Asked) -> Result<Answer, Failure> {
             }
         }
     }
-    Ok(Answer::json(&Page { events: events.iter().map(EventJson).collect(), next }).at(head.max(next)))
+    Ok(Answer::json(&Page { events: events.iter().map(EventJson).collect(), next }).at(window.newest.max(next)))
 }
 
 /// A stream of the log: first what there is after the revision asked for (only what is new, if none was), then
-/// each event as it is committed. The `id` of a message is its revision. It ends when the server stops.
+/// each event as it is committed. The `id` of a message is its revision. It ends when the server stops; and with a
+/// message `gone` when the log no longer has the next event.
 pub async fn follow(
-    store: &Arc<dyn Store>,
+    store: &dyn Store,
+    feed: &Feed,
     asked: Asked,
     stopping: watch::Receiver<bool>,
-) -> Result<impl Stream<Item = Result<Bytes, Infallible>> + use<>, Failure> {
-    let position = match asked.after {
-        Some(after) => after,
-        None => store.read(&[]).await?.revision,
-    };
+) -> Result<impl Stream<Item = io::Result<Bytes>> + use<>, Failure> {
+    let window = store.window().await?;
+    let after = asked.after.unwrap_or(window.newest);
+    window.reaches(after).map_err(|error| Failure::from(error).at(Some(window.newest)))?;
     let follower = Follower {
-        head: store.head(),
-        store: Arc::clone(store),
-        asked,
+        feed: feed.subscribe(after),
+        pattern: asked.pattern,
         stopping,
-        position,
         waiting: VecDeque::new(),
+        // At once, so that the client knows from where it is told.
+        parts: VecDeque::from([sign_of_life(after)]),
         said_at: Instant::now(),
-        begun: false,
+        gone: false,
     };
     Ok(stream::unfold(follower, |mut follower| async move {
-        let message = follower.next().await?;
+        let part = follower.next().await?;
         follower.said_at = Instant::now();
-        Some((Ok(message), follower))
+        Some((Ok(part), follower))
     }))
 }
 
 struct Follower {
-    store: Arc<dyn Store>,
-    asked: Asked,
-    head: watch::Receiver<u64>,
+    feed: Subscription,
+    pattern: Pattern,
     stopping: watch::Receiver<bool>,
-    /// The last revision that was looked at.
-    position: u64,
-    waiting: VecDeque<Bytes>,
+    /// Events that are asked for and not written yet.
+    waiting: VecDeque<Arc<Entry>>,
+    /// What is left of the message that is being written.
+    parts: VecDeque<Bytes>,
     said_at: Instant,
-    begun: bool,
+    gone: bool,
 }
 
 impl Follower {
-    /// The next message, or a sign of life; `None` when the server stops.
+    /// The next part of a message, or a sign of life; `None` at the end of the stream.
     async fn next(&mut self) -> Option<Bytes> {
-        // At once, so that the client knows from where it is told.
-        if !std::mem::replace(&mut self.begun, true) {
-            return Some(self.sign_of_life());
-        }
         loop {
             if *self.stopping.borrow() {
                 return None;
             }
-            if let Some(message) = self.waiting.pop_front() {
-                return Some(message);
+            if let Some(part) = self.parts.pop_front() {
+                return Some(part);
             }
-            self.head.borrow_and_update();
-            let pause = match self.read().await {
-                Ok(0) => None,
-                Ok(_) => continue,
-                Err(error) => {
-                    tracing::debug!(%error, "the log cannot be read for a stream; trying again");
-                    Some(AGAIN)
-                }
-            };
+            if let Some(entry) = self.waiting.pop_front() {
+                self.parts = message(&entry);
+                continue;
+            }
+            if self.gone {
+                return None;
+            }
             tokio::select! {
-                changed = self.head.changed(), if pause.is_none() => changed.ok()?,
-                () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {}
-                () = tokio::time::sleep_until(self.said_at + HEARTBEAT) => return Some(self.sign_of_life()),
+                read = read(&mut self.feed) => match read {
+                    Ok(entries) => {
+                        let wanted = |entry: &Arc<Entry>| self.pattern.matches(&entry.segments);
+                        self.waiting.extend(entries.into_iter().filter(wanted));
+                    }
+                    Err(failure) => {
+                        self.parts.push_back(Bytes::from(format!("event: gone\ndata: {}\n\n", failure.to_json())));
+                        self.gone = true;
+                    }
+                },
+                () = tokio::time::sleep_until(self.said_at + HEARTBEAT) => {
+                    return Some(sign_of_life(self.feed.position()));
+                }
                 _ = self.stopping.changed() => {}
             }
         }
     }
+}
 
-    /// Reads on, and has wait what of it is asked for; how many events there were.
-    async fn read(&mut self) -> Result<usize, StoreError> {
-        let events = self.store.log(self.position, READ).await?;
-        for event in &events {
-            self.position = event.revision;
-            if self.asked.wants(event) {
-                let json = serde_json::to_string(&EventJson(event)).expect("an event's JSON has only text keys");
-                self.waiting.push_back(Bytes::from(format!("id: {}\ndata: {json}\n\n", event.revision)));
+/// The next events, however long it takes; fails only where there will be none.
+async fn read(feed: &mut Subscription) -> Result<Vec<Arc<Entry>>, Failure> {
+    loop {
+        match feed.next().await {
+            Ok(entries) => return Ok(entries),
+            Err(error @ StoreError::Trimmed { .. }) => return Err(error.into()),
+            Err(error) => {
+                tracing::debug!(%error, "the log cannot be read for a stream; trying again");
+                tokio::time::sleep(AGAIN).await;
             }
         }
-        Ok(events.len())
     }
+}
 
-    /// A message without data is none, but its id is remembered: a client that comes back goes on from there.
-    fn sign_of_life(&self) -> Bytes {
-        Bytes::from(format!(": noah\nid: {}\n\n", self.position))
+/// The message of an event. The parts of a large one are shared by all streams, so that a slow client holds back a
+/// small part of it only.
+fn message(entry: &Entry) -> VecDeque<Bytes> {
+    let (revision, json) = (entry.event.revision, entry.json());
+    let head = format!("id: {revision}\ndata: ");
+    if json.len() <= PART {
+        return VecDeque::from([[head.as_bytes(), json, b"\n\n"].concat().into()]);
     }
+    let parts = (0..json.len()).step_by(PART).map(|at| json.slice(at..json.len().min(at + PART)));
+    [Bytes::from(head)].into_iter().chain(parts).chain([Bytes::from_static(b"\n\n")]).collect()
+}
+
+/// A message without data is none, but its id is remembered: a client that comes back goes on from there.
+fn sign_of_life(position: u64) -> Bytes {
+    Bytes::from(format!(": noah\nid: {position}\n\n"))
 }

@@ -12,6 +12,7 @@ mod reading;
 mod request;
 mod routes;
 mod server;
+mod snapshot;
 mod target;
 mod unread;
 mod watches;

@@ -14,6 +14,7 @@ use super::{
     lists::Page,
     request::Request,
     routes::Resource,
+    snapshot,
 };
 use crate::primitives::{
     Collection, Error, Frame, Key, Name, Query, Reading, Record, View, application, configuration, ephemeral, host,
@@ -32,6 +33,7 @@ impl Api {
                 Ok(Answer::json(&json!({"status": "ready"})))
             }
             Resource::Events => self.events(request).await,
+            Resource::Snapshot => snapshot::answer(self.store.as_ref(), request.head_only).await,
             Resource::All(collection) => self.all(*collection, request).await,
             Resource::Host(name) => self.whole(host::key(name)).await,
             Resource::Service(name) => {
@@ -154,7 +156,7 @@ impl Api {
         if request.head_only {
             return Ok(Answer::raw(STREAM, ""));
         }
-        let stream = events::follow(&self.store, asked, self.stopping.clone()).await?;
+        let stream = events::follow(self.store.as_ref(), &self.feed, asked, self.stopping.clone()).await?;
         Ok(Answer::stream(STREAM, stream).with(header::CACHE_CONTROL, "no-store"))
     }
 

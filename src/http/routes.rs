@@ -50,6 +50,8 @@ pub enum Resource {
     Ready,
     /// `/events`
     Events,
+    /// `/snapshot`
+    Snapshot,
     /// `/hosts` and so on
     All(Collection),
     /// `/hosts/H`
@@ -133,6 +135,7 @@ pub fn resource(verb: Verb, path: &Path) -> Result<Resource, Error> {
         ["healthz"] => Resource::Health,
         ["readyz"] => Resource::Ready,
         ["events"] => Resource::Events,
+        ["snapshot"] => Resource::Snapshot,
         [collection] if is_listed(collection) => Resource::All(Collection::parse(collection).ok_or(Error::NotFound)?),
         [kind, _, verb_at_end] if changes && VERBS_AT_END.contains(verb_at_end) && *kind != "tags" => {
             return if slash { Err(Error::NotFound) } else { on_named(kind, words[1], verb_at_end) };

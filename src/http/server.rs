@@ -34,7 +34,7 @@ use crate::{
     agents::{Agents, Options},
     primitives::Error,
     settings::Settings,
-    store::{self, Store},
+    store::{self, Store, Trimmer},
     watches::{self, Dispatcher, Schedule},
 };
 
@@ -49,6 +49,7 @@ pub struct Application {
     addr: SocketAddr,
     store: Arc<dyn Store>,
     dispatcher: Option<Dispatcher>,
+    trimmer: Trimmer,
     context: Context,
     stop: watch::Sender<bool>,
     shutdown_deadline: Duration,
@@ -74,7 +75,10 @@ fn dispatching(settings: &Settings) -> watches::Options {
         give_up_after: delivery.give_up_after,
     };
     let name = format!("{} ({})", settings.listen, std::process::id());
-    watches::Options { name, schedule, move_along: (10_000, Duration::from_secs(600)) }
+    // Well within what the log keeps.
+    let retention = &settings.retention;
+    let move_along = ((retention.events / 4).clamp(1, 10_000), (retention.age / 4).min(Duration::from_secs(600)));
+    watches::Options { name, schedule, move_along }
 }
 
 impl Application {
@@ -92,6 +96,7 @@ impl Application {
         let agents = Agents::new(&options)?;
         let dispatcher =
             settings.agents.then(|| Dispatcher::start(Arc::clone(&store), agents.clone(), dispatching(settings)));
+        let trimmer = Trimmer::start(Arc::clone(&store), settings.retention);
         let stop = watch::Sender::new(false);
         let context = Context {
             api: Api::new(Arc::clone(&store), agents, stop.subscribe()),
@@ -100,7 +105,8 @@ impl Application {
             header_max_bytes: settings.header_max_bytes,
             request_timeout: settings.request_timeout,
         };
-        Ok(Self { listener, addr, store, dispatcher, context, stop, shutdown_deadline: settings.shutdown_deadline })
+        let shutdown_deadline = settings.shutdown_deadline;
+        Ok(Self { listener, addr, store, dispatcher, trimmer, context, stop, shutdown_deadline })
     }
 
     /// Where it listens.
@@ -132,7 +138,7 @@ impl Application {
                     dispatcher.stop(patience).await;
                 }
             };
-            tokio::join!(handle.stop(true), deliveries);
+            tokio::join!(handle.stop(true), deliveries, self.trimmer.stop());
             self.store.close().await;
         };
         if tokio::time::timeout(deadline, all).await.is_err() {

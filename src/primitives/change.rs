@@ -176,6 +176,8 @@ pub enum Action {
     Update,
     /// It is no longer there.
     Delete,
+    /// Nothing: this is how it stands. Told to those who begin with the present state; never in the log.
+    Current,
 }
 
 impl Action {
@@ -186,10 +188,11 @@ impl Action {
             Self::Create => "create",
             Self::Update => "update",
             Self::Delete => "delete",
+            Self::Current => "current",
         }
     }
 
-    /// The action of that word.
+    /// The action of that word, of those that the log has.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         [Self::Create, Self::Update, Self::Delete].into_iter().find(|action| action.as_str() == word)

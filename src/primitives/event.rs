@@ -16,6 +16,13 @@ pub struct Event {
 }
 
 impl Event {
+    /// What tells how a record stands, to those who begin with the present state: with the revision and the time of
+    /// its last change.
+    #[must_use]
+    pub fn current(record: Record) -> Self {
+        Self { revision: record.revision, time: record.updated_at, action: Action::Current, record }
+    }
+
     /// The channel the original published it on: `//noah/hosts/web1`. It has no host for a service, says
     /// `watchers` for watches, and drops the first slash of an ephemeral's path and of a link's name.
     #[must_use]

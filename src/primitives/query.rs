@@ -34,6 +34,8 @@ pub struct List {
     pub after: Option<String>,
     /// At most so many records; `None` is all.
     pub limit: Option<u64>,
+    /// About so many bytes of values and no more records behind that, but at least one; `None` is all.
+    pub bytes: Option<u64>,
     /// Only records whose field has this value.
     #[serde(rename = "equals")]
     pub fields: Vec<(String, String)>,
@@ -48,7 +50,15 @@ impl List {
     /// Everything of a selection.
     #[must_use]
     pub fn of(select: Select) -> Self {
-        Self { select, after: None, limit: None, fields: Vec::new(), within: Vec::new(), lengths: Vec::new() }
+        Self {
+            select,
+            after: None,
+            limit: None,
+            bytes: None,
+            fields: Vec::new(),
+            within: Vec::new(),
+            lengths: Vec::new(),
+        }
     }
 }
 

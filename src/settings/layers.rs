@@ -131,7 +131,7 @@ fn flatten(prefix: &str, table: Table, each: &mut impl FnMut(String, Value)) {
         let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         match value {
             Value::Table(inner) if !inner.is_empty() => flatten(&key, inner, each),
-            Value::Table(_) if prefix.is_empty() && ["log", "delivery"].contains(&key.as_str()) => {}
+            Value::Table(_) if prefix.is_empty() && ["log", "retention", "delivery"].contains(&key.as_str()) => {}
             value => each(key, value),
         }
     }

@@ -12,7 +12,10 @@ use crate::store;
 
 const MAX_BYTES: usize = 256 << 20;
 const HOUR: Duration = Duration::from_secs(3600);
+const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
+/// As `humantime` counts it.
+const YEAR: Duration = Duration::from_secs(31_557_600);
 
 /// The settings that the strongest values make; `port` replaces that of `listen`.
 pub(super) fn resolve(layers: &Layers, port: Option<u16>) -> Result<Settings, SettingsError> {
@@ -33,6 +36,7 @@ pub(super) fn resolve(layers: &Layers, port: Option<u16>) -> Result<Settings, Se
         request_timeout: duration(layers, "request_timeout", MILLISECOND, HOUR)?,
         shutdown_deadline: duration(layers, "shutdown_deadline", Duration::ZERO, HOUR)?,
         log: log(layers)?,
+        retention: retention(layers)?,
         delivery: delivery(layers)?,
     };
     refuse_exposed(settings.listen, settings.insecure)?;
@@ -59,6 +63,14 @@ fn log(layers: &Layers) -> Result<Log, SettingsError> {
     let level =
         layers.read("log.level", LEVELS, |value| value.as_str().filter(|text| is_level(text)).map(str::to_owned))?;
     Ok(Log { format, level })
+}
+
+fn retention(layers: &Layers) -> Result<store::Retention, SettingsError> {
+    const MOST: u64 = 1_000_000_000_000;
+    let events = layers.read("retention.events", &format!("a number of events from 1 to {MOST}"), |value| {
+        u64::try_from(value.as_integer()?).ok().filter(|events| (1..=MOST).contains(events))
+    })?;
+    Ok(store::Retention { events, age: duration(layers, "retention.age", SECOND, 100 * YEAR)? })
 }
 
 fn delivery(layers: &Layers) -> Result<Delivery, SettingsError> {

@@ -42,14 +42,23 @@ impl Body {
 }
 
 impl Stored {
-    /// A record, as an event keeps it.
+    /// A record, as an event keeps it: without its private fields.
     pub(super) fn of(record: &Record) -> Self {
+        Self::with(record, Body::with(record, |name| !name.starts_with(Record::PRIVATE)))
+    }
+
+    /// A record with all its fields.
+    pub(super) fn whole(record: &Record) -> Self {
+        Self::with(record, Body::of(record))
+    }
+
+    fn with(record: &Record, body: Body) -> Self {
         Self {
             id: ByteBuf::from(record.id.as_bytes().as_slice()),
             revision: record.revision,
             created_at: record.created_at,
             updated_at: record.updated_at,
-            body: Body::with(record, |name| !name.starts_with(Record::PRIVATE)),
+            body,
         }
     }
 

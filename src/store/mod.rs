@@ -6,7 +6,10 @@
 //! [`Store`], give it a case in [`open`], and run the contract suite of `tests/` on it.
 
 mod codec;
+mod feed;
 pub mod redis;
+mod retention;
+mod snapshot;
 pub mod sqlite;
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
@@ -15,6 +18,10 @@ use async_trait::async_trait;
 use thiserror::Error;
 use tokio::sync::watch;
 use uuid::Uuid;
+
+pub use feed::{Entry, Feed, Subscription};
+pub use retention::{Keep, Retention, Trimmed, Trimmer, Window};
+pub use snapshot::Snapshot;
 
 use crate::primitives::{Commit, Committed, Event, Hold, Key, Query, Reading};
 
@@ -34,10 +41,10 @@ pub enum StoreError {
         /// The store's newest revision.
         head: u64,
     },
-    /// The log does not go back as far as was asked for.
-    #[error("the log begins at revision {oldest}")]
+    /// The events that were asked for are no longer in the log. A snapshot is the way to go on.
+    #[error("the log goes back to revision {oldest} only")]
     Trimmed {
-        /// The oldest revision it has.
+        /// The oldest revision that is still there.
         oldest: u64,
     },
     /// The store cannot be reached, or is not able to work now. It may be again soon.
@@ -133,8 +140,16 @@ pub trait Store: Send + Sync + 'static {
     async fn read(&self, queries: &[Query]) -> Result<Reading, StoreError>;
 
     /// The events after revision `after`, in order: at most `limit` of them, and fewer, but at least one, where
-    /// they are large ([`PAGE_BYTES`]). None means that there are none.
+    /// they are large ([`PAGE_BYTES`]). None means that there are none. [`StoreError::Trimmed`] when the event
+    /// after `after` was removed, so that nobody passes over a gap without knowing.
     async fn log(&self, after: u64, limit: usize) -> Result<Vec<Event>, StoreError>;
+
+    /// Which revisions the log has.
+    async fn window(&self) -> Result<Window, StoreError>;
+
+    /// Removes some of the oldest events beyond what is to be kept, but never the newest. One call does little, so
+    /// that no commit waits long behind it; [`Trimmed::more`] says whether to go on. Several may trim at once.
+    async fn trim(&self, keep: &Keep) -> Result<Trimmed, StoreError>;
 
     /// The newest revision this handle has heard of, and a way to be woken by the next. It may lag behind
     /// another process's commit for a moment; it never runs ahead of what [`Store::log`] gives.
@@ -221,6 +236,14 @@ pub struct Version {
     pub kind: &'static str,
     /// Its version; empty while it cannot be asked.
     pub number: String,
+}
+
+/// A page of the log, if it begins where it was asked to: revisions have no holes, so what does not was trimmed.
+fn unbroken(after: u64, page: Vec<Event>) -> Result<Vec<Event>, StoreError> {
+    match page.first() {
+        Some(first) if first.revision > after.saturating_add(1) => Err(StoreError::Trimmed { oldest: first.revision }),
+        _ => Ok(page),
+    }
 }
 
 /// Opens the store of `options.url` and brings its schema up to date.

@@ -50,8 +50,9 @@ impl Notes {
         self.error = Some((why.to_owned(), now));
     }
 
-    /// The event behind the cursor is dealt with.
-    pub fn over(&mut self) {
+    /// The event behind the cursor is dealt with; when it was delivered, if it was.
+    pub fn over(&mut self, delivered: Option<i64>) {
         (self.attempts, self.since, self.next) = (0, None, None);
+        self.success = delivered.or(self.success);
     }
 }

@@ -293,16 +293,12 @@ impl Watched {
         state.waiting.push_front(message);
     }
 
-    /// The event is dealt with.
+    /// The log is dealt with up to this revision.
     pub(super) fn done(self: &Arc<Self>, revision: u64, delivered: bool, shared: &Shared) {
-        {
-            let mut state = self.state();
-            state.cursor = state.cursor.max(revision);
-            state.notes.over();
-            if delivered {
-                state.notes.success = Some(millis());
-            }
-        }
+        let mut state = self.state();
+        state.cursor = state.cursor.max(revision);
+        state.notes.over(delivered.then(millis));
+        drop(state);
         shared.cursors.changed(self);
     }
 }

@@ -28,6 +28,15 @@ const LETTERS: u64 = 16;
 /// The shortest pace that an endpoint with too much to do is brought to.
 const SLOWEST_START: Duration = Duration::from_millis(100);
 
+/// How the delivery of one event ended.
+pub(super) enum Ended {
+    Delivered,
+    /// It is a dead letter now, or a newer one of its path is wanted in its place.
+    GivenUp,
+    /// It is still to be delivered, but not now, or not by this process.
+    Stopped,
+}
+
 /// What all workers share.
 pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
@@ -48,7 +57,14 @@ impl Watched {
         let _alive = shared.alive.clone();
         loop {
             match self.next(&shared) {
-                Step::Deliver(message) => self.deliver(message, &shared).await,
+                Step::Deliver(message) => match self.deliver(&message, &shared).await {
+                    Ended::Delivered => {
+                        self.done(message.revision(), true, &shared);
+                        self.keep_pace(&shared).await;
+                    }
+                    Ended::GivenUp => self.done(message.revision(), false, &shared),
+                    Ended::Stopped => self.put_back(message),
+                },
                 Step::Redrive => self.send_again(&shared).await,
                 Step::Present => self.tell_present(&shared).await,
                 Step::CatchUp => self.catch_up(&shared).await,
@@ -58,8 +74,8 @@ impl Watched {
         self.changed.notify_waiters();
     }
 
-    /// Tries until the endpoint says yes, or the event is given up; puts it back when told to stop before.
-    pub(super) async fn deliver(self: &Arc<Self>, message: Arc<Message>, shared: &Shared) {
+    /// Tries until the endpoint says yes, or the event is given up, or it is told to stop.
+    pub(super) async fn deliver(self: &Arc<Self>, message: &Message, shared: &Shared) -> Ended {
         let mut delivery = Delivery {
             id: format!("{}-{}", self.id, message.revision()),
             revision: message.revision(),
@@ -75,31 +91,29 @@ impl Watched {
         self.pause_for(Duration::from_millis(u64::try_from(next).unwrap_or_default()), shared).await;
         loop {
             if !self.may_deliver(shared).await {
-                return self.put_back(message);
+                return Ended::Stopped;
             }
-            if self.is_superseded(&message) {
-                return self.done(message.revision(), false, shared);
+            if self.is_superseded(message) {
+                return Ended::GivenUp;
             }
             delivery.attempt += 1;
             match self.attempt(&delivery, shared).await {
                 Outcome::Delivered => {
                     let (revision, attempt, channel) = (delivery.revision, delivery.attempt, &delivery.label);
                     tracing::info!(watch = %self.id, revision, channel, endpoint = %self.watch.endpoint, attempt, "delivered");
-                    self.done(delivery.revision, true, shared);
-                    return self.keep_pace(shared).await;
+                    return Ended::Delivered;
                 }
                 Outcome::RetryAfter { why, wait, slow } => {
                     if !self.failed(&delivery, &why, wait, slow, shared).await {
-                        return self.bury(&delivery, &why, message, shared).await;
+                        return self.bury(&delivery, &why, shared).await;
                     }
                 }
                 Outcome::Refused { why } => {
                     self.state().notes.failed(&why, millis(), None);
-                    return self.bury(&delivery, &why, message, shared).await;
+                    return self.bury(&delivery, &why, shared).await;
                 }
                 Outcome::Gone { why } => {
                     self.state().notes.failed(&why, millis(), None);
-                    self.put_back(message);
                     return self.endpoint_is_gone(&why, shared).await;
                 }
             }
@@ -149,7 +163,7 @@ impl Watched {
     }
 
     /// Makes a dead letter of the event, and goes on behind it.
-    async fn bury(self: &Arc<Self>, delivery: &Delivery, why: &str, message: Arc<Message>, shared: &Shared) {
+    async fn bury(self: &Arc<Self>, delivery: &Delivery, why: &str, shared: &Shared) -> Ended {
         let letter = Letter {
             revision: delivery.revision,
             channel: delivery.channel.clone(),
@@ -161,16 +175,16 @@ impl Watched {
             event: delivery.body.clone(),
         };
         if !self.commit(dead_letter::put(&self.key, &letter, self.hold), shared).await {
-            return self.put_back(message);
+            return Ended::Stopped;
         }
         shared.metrics.given_up(self.scheme());
         let (revision, attempts, channel) = (letter.revision, letter.attempts, &delivery.label);
         tracing::error!(watch = %self.id, revision, channel, endpoint = %self.watch.endpoint, attempts, why, "given up; it is a dead letter now");
-        self.done(delivery.revision, false, shared);
+        Ended::GivenUp
     }
 
     /// Pauses the watch, since its endpoint said that it wants nothing any more.
-    async fn endpoint_is_gone(self: &Arc<Self>, why: &str, shared: &Shared) {
+    async fn endpoint_is_gone(self: &Arc<Self>, why: &str, shared: &Shared) -> Ended {
         tracing::error!(watch = %self.id, endpoint = %self.watch.endpoint, why, "the watch is paused");
         shared.cursors.changed(self);
         let plan = watch::pause(self.key.clone(), why).held(self.hold);
@@ -178,6 +192,7 @@ impl Watched {
             // The log says so too, a little later.
             self.pause_here();
         }
+        Ended::Stopped
     }
 
     /// Makes one attempt for each dead letter that is to be sent again.
@@ -268,7 +283,7 @@ impl Watched {
     }
 
     /// After a delivery to an endpoint that has too much to do: waits, each time half as long.
-    async fn keep_pace(&self, shared: &Shared) {
+    pub(super) async fn keep_pace(&self, shared: &Shared) {
         let pace = {
             let mut state = self.state();
             let pace = state.pace;

@@ -138,6 +138,16 @@ impl Server {
     }
 }
 
+#[test]
+fn tail_ends_with_the_words_of_a_stream_that_cannot_go_on() {
+    let gone = r#"{"result":"failure","error_message":"too late","hint":"begin anew","oldest":9}"#;
+    let (url, taken) = canned("200 OK", &format!(": noah\nid: 3\n\nevent: gone\ndata: {gone}\n\n"));
+    let end = run(["watch", "tail", "//noah", "--after", "3", "--url", &url]);
+    assert_eq!((end.code, end.out.as_str()), (Some(1), ""));
+    assert!(end.err.contains("too late") && end.err.contains("begin anew"), "{}", end.err);
+    taken.join().expect("one request");
+}
+
 /// A server that takes one request and gives a fixed answer; the request comes out of the thread.
 fn canned(status: &str, body: &str) -> (String, JoinHandle<String>) {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -10,6 +10,7 @@ mod log;
 mod odd;
 mod schema;
 mod survival;
+mod trim;
 
 use std::sync::Arc;
 

@@ -7,8 +7,12 @@ use std::{
 
 use reqwest::{Method, Response};
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
-use crate::support::{Noah, command, on_both_stores};
+use crate::support::{Backend, Noah, PATIENCE, command, on_both_stores};
 
 async fn puts(noah: &Noah, count: usize) {
     for n in 0..count {
@@ -56,13 +60,13 @@ async fn what_is_no_part_of_the_log_is_refused(noah: Noah) {
 }
 
 /// A stream of events, message by message.
-struct Stream {
+pub struct Stream {
     response: Response,
     received: String,
 }
 
 impl Stream {
-    async fn open(noah: &Noah, query: &str, last: Option<u64>) -> Self {
+    pub async fn open(noah: &Noah, query: &str, last: Option<u64>) -> Self {
         let mut request = noah.client().request(Method::GET, &format!("/events{query}"));
         request = request.header("accept", "text/event-stream");
         if let Some(last) = last {
@@ -75,7 +79,7 @@ impl Stream {
     }
 
     /// The next message; `None` at the end of the stream.
-    async fn message(&mut self) -> Option<String> {
+    pub async fn message(&mut self) -> Option<String> {
         loop {
             if let Some((message, rest)) = self.received.split_once("\n\n") {
                 let message = message.to_owned();
@@ -88,7 +92,7 @@ impl Stream {
     }
 
     /// The next event; signs of life are passed over.
-    async fn event(&mut self) -> Option<(u64, Value)> {
+    pub async fn event(&mut self) -> Option<(u64, Value)> {
         loop {
             let message = self.message().await?;
             let line = |name: &str| message.lines().find_map(|line| line.strip_prefix(name).map(ToOwned::to_owned));
@@ -165,7 +169,74 @@ async fn tail_shows_what_was_and_what_happens_also_across_a_restart(mut noah: No
     tail.wait().unwrap();
 }
 
+/// Sets how many files this process, and those it starts, may have open. Each test is a process of its own.
+fn open_files(most: impl FnOnce(libc::rlim_t) -> libc::rlim_t) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls are given a `rlimit` of our own, which outlives them.
+    let set = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && {
+            limit.rlim_cur = most(limit.rlim_max);
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
+        }
+    };
+    assert!(set, "{}", std::io::Error::last_os_error());
+}
+
+async fn a_thousand_streams_of_a_server_that_was_allowed_fewer_files(backend: Backend) {
+    open_files(|_| 500);
+    let noah = Noah::on(backend).await;
+    open_files(|most| most);
+    let mut streams = Vec::new();
+    for n in 0..1_000 {
+        let mut stream = TcpStream::connect(noah.address()).await.unwrap();
+        let pattern = if n % 2 == 0 { "//noah/ephemerals" } else { "//noah" };
+        let head = format!("GET /events?pattern={pattern} HTTP/1.1\r\nHost: n\r\nAccept: text/event-stream\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        streams.push((stream, String::new()));
+    }
+    for stream in &mut streams {
+        until(stream, "id: 0").await;
+    }
+    noah.put_ok("/ephemerals/e", "x").await;
+    noah.put_ok("/ephemerals/e", "y").await;
+    for stream in &mut streams {
+        until(stream, "\"revision\":2").await;
+        assert_eq!(stream.1.matches("\"revision\":").count(), 2, "{}", stream.1);
+    }
+}
+
+/// Reads until something came.
+async fn until((stream, received): &mut (TcpStream, String), what: &str) {
+    let mut bytes = [0; 4096];
+    while !received.contains(what) {
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut bytes)).await.expect("in time").unwrap();
+        assert!(read > 0, "the stream ended: {received}");
+        received.push_str(&String::from_utf8_lossy(&bytes[..read]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_streams_on_sqlite() {
+    a_thousand_streams_of_a_server_that_was_allowed_fewer_files(Backend::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_streams_on_redis() {
+    a_thousand_streams_of_a_server_that_was_allowed_fewer_files(Backend::Redis).await;
+}
+
+async fn a_large_event_comes_whole(noah: Noah) {
+    let mut stream = Stream::open(&noah, "", None).await;
+    stream.message().await.unwrap();
+    let data: String = (0..50_000).map(|n| char::from(b'a' + u8::try_from(n % 23).unwrap())).collect();
+    noah.put_ok("/ephemerals/large", data.clone()).await;
+    assert_eq!(stream.event().await.unwrap().1["data"], data);
+    noah.put_ok("/ephemerals/small", "x").await;
+    assert_eq!(stream.event().await.unwrap().0, 2);
+}
+
 on_both_stores!(Noah:
+    a_large_event_comes_whole,
     a_page_has_the_events_that_match_and_where_the_next_one_starts,
     an_empty_log_is_an_empty_page,
     what_is_no_part_of_the_log_is_refused,

@@ -67,6 +67,7 @@ fn the_shipped_file_says_the_documented_defaults() {
     assert_eq!(settings.request_timeout, Duration::from_secs(30));
     assert_eq!(settings.shutdown_deadline, Duration::from_secs(10));
     assert_eq!((settings.log.format, settings.log.level.as_str()), (LogFormat::Human, "info"));
+    assert_eq!((settings.retention.events, settings.retention.age), (1_000_000, Duration::from_secs(7 * 24 * 3600)));
     assert_eq!(settings.delivery.connect_timeout, Duration::from_secs(5));
     assert_eq!(settings.delivery.timeout, Duration::from_secs(30));
     assert_eq!(settings.delivery.retry_first, Duration::from_secs(1));
@@ -174,6 +175,8 @@ fn a_wrong_value_is_refused_with_its_key_its_origin_and_what_is_allowed() {
         ("[listen]\nport = 1", "there is no setting \"listen.port\"", "listen"),
         ("[log]\nformat = \"xml\"", "log.format cannot be \"xml\"", "human or json"),
         ("[log]\nlevel = \"loud\"", "log.level cannot be \"loud\"", "warn"),
+        ("[retention]\nevents = 0", "retention.events cannot be 0", "a number of events from 1 to"),
+        ("[retention]\nage = \"10ms\"", "retention.age cannot be \"10ms\"", "from 1s to 100years"),
         ("[delivery]\njitter = 1.5", "delivery.jitter cannot be 1.5", "from 0 to 1"),
     ];
     for (text, key, allowed) in cases {

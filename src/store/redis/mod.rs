@@ -13,8 +13,15 @@ use async_trait::async_trait;
 use redis::{FromRedisValue, Script, ScriptInvocation, Value};
 use tokio::sync::watch;
 
-use super::{Beat, Cursor, Holdings, Options, PAGE_BYTES, PARTS, Store, StoreError, Version};
+use super::{
+    Beat, Cursor, Holdings, Keep, Options, PAGE_BYTES, PARTS, Store, StoreError, Trimmed, Version, Window, unbroken,
+};
 use crate::primitives::{Commit, Committed, Event, Query, Reading};
+
+/// The most events that one call of `trim.lua` removes, and about the most bytes of them: what it takes is about
+/// 0.2 ms for a thousand small ones, and 30 µs for each of half a megabyte.
+const TRIM_EVENTS: usize = 1_000;
+const TRIM_BYTES: usize = 8 << 20;
 
 /// Records and their log in one namespace of a Redis.
 pub struct RedisStore {
@@ -25,6 +32,8 @@ pub struct RedisStore {
     cursors: Script,
     log: Script,
     owners: Script,
+    window: Script,
+    trim: Script,
 }
 
 impl RedisStore {
@@ -44,6 +53,8 @@ impl RedisStore {
             cursors: Script::new(include_str!("cursors.lua")),
             log: Script::new(include_str!("log.lua")),
             owners: Script::new(include_str!("owners.lua")),
+            window: Script::new(include_str!("window.lua")),
+            trim: Script::new(include_str!("trim.lua")),
         })
     }
 
@@ -76,8 +87,20 @@ impl Store for RedisStore {
 
     async fn log(&self, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
         let mut call = self.log.key(&self.prefix);
-        call.arg(after + 1).arg(limit).arg(PAGE_BYTES);
-        decode::events(self.run(&call).await?)
+        call.arg(after.saturating_add(1)).arg(limit).arg(PAGE_BYTES);
+        unbroken(after, decode::events(self.run(&call).await?)?)
+    }
+
+    async fn window(&self) -> Result<Window, StoreError> {
+        let (oldest, since, newest) = self.run(&self.window.key(&self.prefix)).await?;
+        Ok(Window { oldest, since, newest })
+    }
+
+    async fn trim(&self, keep: &Keep) -> Result<Trimmed, StoreError> {
+        let mut call = self.trim.key(&self.prefix);
+        call.arg(keep.events).arg(keep.since).arg(TRIM_EVENTS).arg(TRIM_BYTES);
+        let (oldest, removed, more) = self.run(&call).await?;
+        Ok(Trimmed { oldest, removed, more })
     }
 
     fn head(&self) -> watch::Receiver<u64> {

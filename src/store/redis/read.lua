@@ -39,6 +39,7 @@ local function add(found, key, lengths)
     found[#found + 1] = key
     found[#found + 1] = flat
   end
+  return flat
 end
 
 local answers = {}
@@ -56,12 +57,16 @@ function answers.list(list)
   local limit = list.limit or math.huge
   -- With filters more is looked at than is found.
   local found, chunk = {}, (#list.equals + #list.within > 0) and 1000 or math.min(1000, limit)
-  while #found / 2 < limit do
+  local bytes, most = 0, list.bytes or math.huge
+  while #found / 2 < limit and bytes < most do
     local keys = redis.call('ZRANGEBYLEX', index_at(list.select.index), from, to, 'LIMIT', 0, chunk)
     if #keys == 0 then break end
     for _, key in ipairs(keys) do
-      if #found / 2 >= limit then break end
-      if fits(record_at(key), list) then add(found, key, list.lengths) end
+      if #found / 2 >= limit or bytes >= most then break end
+      if fits(record_at(key), list) then
+        local flat = add(found, key, list.lengths)
+        for at = 2, #flat, 2 do bytes = bytes + #flat[at] end
+      end
     end
     from = '(' .. keys[#keys]
   end

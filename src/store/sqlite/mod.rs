@@ -3,6 +3,7 @@
 mod apply;
 mod owners;
 mod schema;
+mod trim;
 mod upkeep;
 mod view;
 mod writer;
@@ -17,7 +18,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{Semaphore, watch};
 
-use super::{Beat, Cursor, Durability, Holdings, Store, StoreError, Version};
+use super::{Beat, Cursor, Durability, Holdings, Keep, Store, StoreError, Trimmed, Version, Window, unbroken};
 use crate::primitives::{Commit, Committed, Event, Query, Reading};
 
 /// How long a connection waits for another process that writes.
@@ -81,7 +82,15 @@ impl Store for SqliteStore {
     }
 
     async fn log(&self, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
-        self.with_reader(move |connection| view::log(connection, after, limit)).await
+        unbroken(after, self.with_reader(move |connection| view::log(connection, after, limit)).await?)
+    }
+
+    async fn window(&self) -> Result<Window, StoreError> {
+        self.with_reader(view::window).await
+    }
+
+    async fn trim(&self, keep: &Keep) -> Result<Trimmed, StoreError> {
+        self.writer.trim(*keep).await
     }
 
     fn head(&self) -> watch::Receiver<u64> {

@@ -6,7 +6,7 @@ use super::StoreError;
 use crate::{
     primitives::{Action, Answer, Event, Key, List, Query, Reading, Record, Select},
     store::{
-        PAGE_BYTES,
+        PAGE_BYTES, Window,
         codec::{self, Body, Stored, unpack},
     },
 };
@@ -18,6 +18,15 @@ const RECORD: &str =
 pub(super) fn head(connection: &Connection) -> Result<u64, StoreError> {
     let mut select = connection.prepare_cached("SELECT coalesce(max(revision), 0) FROM events")?;
     Ok(select.query_row([], |row| row.get(0))?)
+}
+
+/// The revisions that the log has.
+pub(super) fn window(connection: &Connection) -> Result<Window, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT revision, time, (SELECT max(revision) FROM events) FROM events ORDER BY revision LIMIT 1",
+    )?;
+    let window = |row: &Row<'_>| Ok(Window { oldest: row.get(0)?, since: row.get(1)?, newest: row.get(2)? });
+    Ok(select.query_row([], window).optional()?.unwrap_or_default())
 }
 
 /// Answers all queries within one transaction, and so of one revision.
@@ -70,8 +79,11 @@ fn list(connection: &Connection, list: &List) -> Result<Vec<Record>, StoreError>
     let after = list.after.as_deref().unwrap_or_default();
     let mut rows = statement.query(params![list.select.index, list.select.prefix, after])?;
     let limit = list.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut records = Vec::new();
-    while let Some(row) = rows.next()? {
+    let most = list.bytes.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    while bytes < most
+        && let Some(row) = rows.next()?
+    {
         if records.len() >= limit || !row.get_ref(0)?.as_str().is_ok_and(|key| key.starts_with(&list.select.prefix)) {
             break;
         }
@@ -82,7 +94,9 @@ fn list(connection: &Connection, list: &List) -> Result<Vec<Record>, StoreError>
             .all(|(name, value)| record.fields.get(name).map(Vec::as_slice) == Some(value.as_bytes()))
             && list.within.iter().all(|index| record.indexes.contains(index));
         if fits {
-            records.push(with_lengths(record, &list.lengths));
+            let record = with_lengths(record, &list.lengths);
+            bytes += record.fields.values().map(Vec::len).sum::<usize>();
+            records.push(record);
         }
     }
     Ok(records)

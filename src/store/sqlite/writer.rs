@@ -9,7 +9,7 @@ use std::{
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Beat, Cursor, Holdings, StoreError, apply, owners, view};
+use super::{Beat, Cursor, Holdings, Keep, StoreError, Trimmed, apply, owners, trim::trim, view};
 use crate::primitives::{Commit, Committed, millis};
 
 /// Requests that wait for the writer; more of them wait outside.
@@ -23,6 +23,7 @@ enum Request {
     Commit(Box<Commit>, Reply<Committed>),
     Cursors(Vec<Cursor>, Reply<()>),
     Hold(Beat, Reply<Holdings>),
+    Trim(Keep, Reply<Trimmed>),
 }
 
 /// The one thread that writes. Requests that arrive while it writes are committed together by the next
@@ -54,6 +55,10 @@ impl Writer {
         self.ask(|reply| Request::Hold(beat, reply)).await
     }
 
+    pub(super) async fn trim(&self, keep: Keep) -> Result<Trimmed, StoreError> {
+        self.ask(|reply| Request::Trim(keep, reply)).await
+    }
+
     /// Lets it finish what it was asked for, and ends it.
     pub(super) async fn stop(&self) {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -80,6 +85,7 @@ enum Answer {
     Commit(Reply<Committed>, Result<Committed, StoreError>),
     Cursors(Reply<()>),
     Hold(Reply<Holdings>, Holdings),
+    Trim(Reply<Trimmed>, Trimmed),
 }
 
 fn run(connection: &Connection, mut requests: mpsc::Receiver<Request>, head: &watch::Sender<u64>, dirty: &AtomicBool) {
@@ -129,6 +135,10 @@ fn write(
             Request::Hold(beat, reply) => {
                 answers.push(Answer::Hold(reply, owners::hold(&transaction, &beat, millis())?));
             }
+            Request::Trim(keep, reply) => {
+                let trimmed = trim(&transaction, keep, head)?;
+                answers.push(Answer::Trim(reply, trimmed));
+            }
         }
     }
     transaction.commit()?;
@@ -142,6 +152,7 @@ impl Answer {
             Self::Commit(reply, answer) => drop(reply.send(answer)),
             Self::Cursors(reply) => drop(reply.send(Ok(()))),
             Self::Hold(reply, holdings) => drop(reply.send(Ok(holdings))),
+            Self::Trim(reply, trimmed) => drop(reply.send(Ok(trimmed))),
         }
     }
 
@@ -151,6 +162,7 @@ impl Answer {
             Self::Commit(reply, _) => drop(reply.send(Err(error))),
             Self::Cursors(reply) => drop(reply.send(Err(error))),
             Self::Hold(reply, _) => drop(reply.send(Err(error))),
+            Self::Trim(reply, _) => drop(reply.send(Err(error))),
         }
     }
 }

@@ -125,7 +125,21 @@ async fn a_read_answers_its_queries_in_their_order(case: Case) {
     assert_eq!(sizes.len(), 4);
 }
 
+async fn a_page_of_large_records_has_fewer_but_at_least_one(case: Case) {
+    for n in 0..6 {
+        case.one(Op::put(key(&format!("ephemerals/{n}")), field("data", vec![n; 100_000]))).await;
+    }
+    let page = |bytes, after: Option<&str>| {
+        Query::List(List { bytes: Some(bytes), after: after.map(ToOwned::to_owned), ..all() })
+    };
+    assert_eq!(case.keys(page(1, None)).await, ["ephemerals/0"]);
+    assert_eq!(case.keys(page(150_000, None)).await, ["ephemerals/0", "ephemerals/1"]);
+    assert_eq!(case.keys(page(150_000, Some("ephemerals/4"))).await, ["ephemerals/5"]);
+    assert_eq!(case.keys(page(u64::from(u32::MAX), None)).await.len(), 6);
+}
+
 on_both_stores!(Case:
+    a_page_of_large_records_has_fewer_but_at_least_one,
     lists_are_in_the_order_of_the_keys_bytes,
     a_prefix_takes_exactly_the_keys_that_begin_with_it,
     a_limit_and_a_place_to_go_on_from_page_through_a_list,

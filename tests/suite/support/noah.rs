@@ -79,6 +79,11 @@ impl Noah {
         format!("http://{}", self.address)
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A client of it.
     pub fn client(&self) -> &Client {
         &self.client
