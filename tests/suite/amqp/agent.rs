@@ -189,10 +189,11 @@ async fn what_is_no_broker_fails_in_time_and_leaves_nothing_behind() {
             assert!(!why(&outcome).contains("hunter2"), "{outcome:?}");
         }
     }
+    // The other side still holds its ends of the connections.
+    eventually("no thread is left", || async { (io_threads() == 0).then_some(()) }).await;
     accepting.abort();
     let nobody = watch(&format!("amqp://bob:hunter2@127.0.0.1:{}", crate::support::free_port()));
     assert!(why(&agents.deliver(&nobody, &delivery(1)).await).contains("refused"));
     let refused = agents.deliver(&watch("amqp://h?hunter2=1"), &delivery(1)).await;
     assert!(matches!(&refused, Outcome::Refused { why } if !why.contains("hunter2")), "{refused:?}");
-    eventually("no thread is left", || async { (io_threads() == 0).then_some(()) }).await;
 }
