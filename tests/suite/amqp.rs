@@ -144,6 +144,9 @@ async fn a_broker_that_is_killed_loses_nothing_and_gets_the_rest_in_order() {
         let all = || async { (rabbit.depth("q").await as usize >= expected.len()).then_some(()) };
         eventually("all of them arrive", all).await;
     }
+    // A connection that broke while nobody used it costs no attempt.
+    rabbit.kill9();
+    rabbit.start_again();
     let last = noah.put_ok("/ephemerals/last", "x").await.revision();
     expected.push(last);
     let mut messages = Vec::new();
@@ -152,6 +155,7 @@ async fn a_broker_that_is_killed_loses_nothing_and_gets_the_rest_in_order() {
         messages.extend(rabbit.take("q", waiting as usize).await);
     }
     assert_eq!(revisions(&messages), expected);
+    assert_eq!(header(&messages.last().unwrap().properties, "noah-attempt"), "1");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
