@@ -3,6 +3,7 @@
 //! An agent makes one attempt and says how it went. When to try again, in which order, and how far a watch has
 //! come is not its business, but that of [`crate::watches`].
 
+mod amqp;
 mod dummy;
 mod http;
 
@@ -13,6 +14,7 @@ use bytes::Bytes;
 
 use crate::primitives::watch::Watch;
 
+pub use amqp::Amqp;
 pub use dummy::Dummy;
 pub use http::Http;
 
@@ -100,7 +102,7 @@ impl Agents {
     /// When one of them cannot work with its options, or the machine's TLS roots cannot be used.
     pub fn new(options: &Options) -> Result<Self, String> {
         let http = Http::new(options).map_err(|error| format!("the HTTP agent cannot start: {error}"))?;
-        Ok(Self::of([Arc::new(http) as Arc<dyn Agent>, Arc::new(Dummy)]))
+        Ok(Self::of([Arc::new(http) as Arc<dyn Agent>, Arc::new(Amqp::new(options)), Arc::new(Dummy)]))
     }
 
     /// These agents.

@@ -7,9 +7,10 @@ use tracing_subscriber::EnvFilter;
 use super::failure::Failure;
 use crate::settings::{LEVELS, LogFormat, is_level};
 
-/// What tells an operator nothing at its own level, or what anybody can have written by sending no HTTP; said
-/// first, so that a level given for it by name wins.
-const QUIET: &str = "actix_server=warn,actix_http=off";
+/// What tells an operator nothing at its own level, what anybody can have written by sending no HTTP, what writes
+/// whole messages (lapin, when a broker returns one), or what a delivery's failure says as well; said first, so that
+/// a level given for it by name wins.
+const QUIET: &str = "actix_server=warn,actix_http=off,lapin=off,rustls_platform_verifier=off";
 
 /// Starts logging. A level that is none is wrong usage.
 pub fn init(format: LogFormat, level: &str) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 mod client;
 mod database;
 mod noah;
+mod rabbit;
 mod raw;
 mod receiver;
 mod redis;
@@ -15,6 +16,7 @@ use std::{
 pub use client::{Answer, Client};
 pub use database::{Backend, Database, whole_log};
 pub use noah::{Noah, command};
+pub use rabbit::{MAX_MESSAGE_BYTES, Rabbit, header};
 pub use raw::{Raw, RawAnswer};
 pub use receiver::{Behaviour, Hit, Receiver};
 pub use redis::Redis;
