@@ -128,6 +128,7 @@ async fn where_a_watch_is_is_kept(case: Case) {
         create: true,
         signal: false,
         cursor: true,
+        after: None,
         edit: Edit::default().set("pattern", name),
     };
     case.commit(vec![watch("a"), watch("b")]).await;

@@ -64,11 +64,6 @@ impl Noah {
         Sibling { child, client: Client::new(format!("http://{address}")) }
     }
 
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Where it listens: `127.0.0.1:PORT`.
     pub fn address(&self) -> &str {
         &self.address
