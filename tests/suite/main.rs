@@ -1,5 +1,6 @@
 //! The suite: the contract of the stores, the original's recording, and the whole server from outside.
 
+mod agents;
 mod bad_input;
 mod cli;
 mod contract;
