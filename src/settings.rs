@@ -27,6 +27,8 @@ pub struct Settings {
     pub store: store::Options,
     /// Whether this process delivers to watches' endpoints.
     pub agents: bool,
+    /// The directory of plug-ins.
+    pub plugins: Option<PathBuf>,
     /// Whether listening beyond loopback is meant.
     pub insecure: bool,
     /// The longest data of an ephemeral.

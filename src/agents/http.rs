@@ -20,19 +20,23 @@ pub struct Http {
 impl Http {
     /// An agent with its own pool of connections.
     pub fn new(options: &Options) -> reqwest::Result<Self> {
-        let client = Client::builder()
-            .user_agent(concat!("noah/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            // Endpoints are private by nature; a proxy that the environment names for other things is not for them.
-            .no_proxy()
-            .connect_timeout(options.connect_timeout)
-            .timeout(options.timeout)
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(8)
-            .tcp_nodelay(true)
-            .build()?;
-        Ok(Self { client })
+        Ok(Self { client: client(options)? })
     }
+}
+
+/// A client of endpoints that are reached over HTTP.
+pub(super) fn client(options: &Options) -> reqwest::Result<Client> {
+    Client::builder()
+        .user_agent(concat!("noah/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        // Endpoints are private by nature; a proxy that the environment names for other things is not for them.
+        .no_proxy()
+        .connect_timeout(options.connect_timeout)
+        .timeout(options.timeout)
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(8)
+        .tcp_nodelay(true)
+        .build()
 }
 
 #[async_trait]
@@ -70,11 +74,11 @@ fn judge(status: StatusCode, wait: Option<Duration>) -> Outcome {
 }
 
 /// `Retry-After` in seconds, as RFC 9110, section 10.2.3; a date is not taken.
-fn retry_after(response: &Response) -> Option<Duration> {
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
     response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-async fn drain(mut response: Response) {
+pub(super) async fn drain(mut response: Response) {
     let mut read = 0;
     while let Ok(Some(chunk)) = response.chunk().await {
         read += chunk.len();
@@ -85,7 +89,7 @@ async fn drain(mut response: Response) {
 }
 
 /// An error and what caused it, without the URL, which may hold a password.
-fn describe(error: reqwest::Error) -> String {
+pub(super) fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut words = error.to_string();
     let mut source = error.source();

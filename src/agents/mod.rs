@@ -6,8 +6,14 @@
 mod amqp;
 mod dummy;
 mod http;
+mod log;
+mod plugin;
+mod pool;
+mod redis;
+mod rundeck;
+mod zmq;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,6 +23,11 @@ use crate::primitives::watch::Watch;
 pub use amqp::Amqp;
 pub use dummy::Dummy;
 pub use http::Http;
+pub use log::Log;
+pub use plugin::Plugin;
+pub use redis::Redis;
+pub use rundeck::Rundeck;
+pub use zmq::Zmq;
 
 /// One attempt to bring one event to one endpoint.
 #[derive(Clone)]
@@ -72,11 +83,25 @@ impl Outcome {
     }
 }
 
+/// What somebody else said, as it is told on: one line, and not a long one.
+fn told(words: &str) -> String {
+    const MOST: usize = 300;
+    words.chars().take(MOST).map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
 /// A transport.
 #[async_trait]
 pub trait Agent: Send + Sync + 'static {
     /// The URL schemes of the endpoints it delivers to.
     fn schemes(&self) -> Vec<String>;
+
+    /// Looks at a watch that is about to be registered.
+    ///
+    /// # Errors
+    /// Why its endpoint cannot be delivered to, in words that say what one looks like.
+    fn check(&self, _watch: &Watch) -> Result<(), String> {
+        Ok(())
+    }
 
     /// Makes one attempt, in bounded time.
     async fn deliver(&self, watch: &Watch, delivery: &Delivery) -> Outcome;
@@ -89,6 +114,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// How long until there is an answer, connecting included.
     pub timeout: Duration,
+    /// The directory of plug-ins.
+    pub plugins: Option<PathBuf>,
 }
 
 /// All agents, by the scheme of the endpoints they deliver to.
@@ -99,10 +126,27 @@ impl Agents {
     /// The agents that these options make.
     ///
     /// # Errors
-    /// When one of them cannot work with its options, or the machine's TLS roots cannot be used.
+    /// When one of them cannot work with its options, the machine's TLS roots cannot be used, or a plug-in has the
+    /// scheme of a built-in agent.
     pub fn new(options: &Options) -> Result<Self, String> {
         let http = Http::new(options).map_err(|error| format!("the HTTP agent cannot start: {error}"))?;
-        Ok(Self::of([Arc::new(http) as Arc<dyn Agent>, Arc::new(Amqp::new(options)), Arc::new(Dummy)]))
+        let rundeck = Rundeck::new(options).map_err(|error| format!("the Rundeck agent cannot start: {error}"))?;
+        let mut agents: Vec<Arc<dyn Agent>> = vec![
+            Arc::new(http),
+            Arc::new(Amqp::new(options)),
+            Arc::new(rundeck),
+            Arc::new(Redis::new(options)),
+            Arc::new(Zmq::new(options)),
+            Arc::new(Log),
+            Arc::new(Dummy),
+        ];
+        let built_in = Self::of(agents.iter().cloned());
+        let plugins = options.plugins.as_deref().map(|dir| plugin::find(dir, options)).transpose()?;
+        for plugin in plugins.unwrap_or_default() {
+            built_in.refuse_replacement(&plugin)?;
+            agents.push(Arc::new(plugin));
+        }
+        Ok(Self::of(agents))
     }
 
     /// These agents.
@@ -114,10 +158,28 @@ impl Agents {
         Self(Arc::new(by_scheme))
     }
 
+    fn refuse_replacement(&self, plugin: &Plugin) -> Result<(), String> {
+        match plugin.schemes().iter().find(|scheme| self.0.contains_key(*scheme)) {
+            Some(scheme) => Err(format!(
+                "the plug-in noah-agent-{scheme} would replace a built-in agent: rename it, or take it out of the \
+                 directory of plug-ins"
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// The schemes that an endpoint may have.
     #[must_use]
     pub fn schemes(&self) -> Vec<&str> {
         self.0.keys().map(String::as_str).collect()
+    }
+
+    /// Has the endpoint's agent look at a watch that is about to be registered.
+    ///
+    /// # Errors
+    /// Why its endpoint cannot be delivered to.
+    pub fn check(&self, watch: &Watch) -> Result<(), String> {
+        self.0.get(watch.endpoint.url().scheme()).map_or(Ok(()), |agent| agent.check(watch))
     }
 
     /// Has the endpoint's agent make one attempt.

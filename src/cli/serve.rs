@@ -40,6 +40,9 @@ pub struct Args {
     /// Serve the API only, and deliver nothing
     #[arg(long)]
     no_agents: bool,
+    /// A directory with plug-ins: executables noah-agent-SCHEME
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<String>,
     /// Listen beyond loopback, although nothing asks who a client is
     #[arg(long)]
     insecure: bool,
@@ -99,6 +102,7 @@ impl Args {
             ("namespace", self.namespace),
             ("durability", self.durability),
             ("agents", self.no_agents.then(|| "false".to_owned())),
+            ("plugins", self.plugins),
             ("insecure", self.insecure.then(|| "true".to_owned())),
             ("ephemeral_max_bytes", self.ephemeral_max_bytes),
             ("body_max_bytes", self.body_max_bytes),

@@ -195,6 +195,7 @@ impl Api {
         object: Option<Check>,
         request: &Request,
     ) -> Result<Committed> {
+        self.agents.check(&wanted.watch).map_err(Error::invalid)?;
         // The semaphore is never closed; without a turn it would only take longer.
         let _turn = self.registering.acquire().await;
         let start = Instant::now();

@@ -92,7 +92,11 @@ impl Application {
         let addr = listener.local_addr()?;
         let store = store::open(&settings.store).await?;
         let delivery = &settings.delivery;
-        let options = Options { connect_timeout: delivery.connect_timeout, timeout: delivery.timeout };
+        let options = Options {
+            connect_timeout: delivery.connect_timeout,
+            timeout: delivery.timeout,
+            plugins: settings.plugins.clone(),
+        };
         let agents = Agents::new(&options)?;
         let dispatcher =
             settings.agents.then(|| Dispatcher::start(Arc::clone(&store), agents.clone(), dispatching(settings)));

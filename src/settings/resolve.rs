@@ -1,6 +1,6 @@
 //! From the raw layers to typed settings: each key's type, its range, and what contradicts what.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use url::Url;
 
@@ -29,6 +29,7 @@ pub(super) fn resolve(layers: &Layers, port: Option<u16>) -> Result<Settings, Se
         listen,
         store: store_options(layers)?,
         agents: flag(layers, "agents")?,
+        plugins: directory(layers, "plugins")?,
         insecure: flag(layers, "insecure")?,
         ephemeral_max_bytes: size(layers, "ephemeral_max_bytes", 1, MAX_BYTES)?,
         body_max_bytes: size(layers, "body_max_bytes", 64, MAX_BYTES)?,
@@ -120,6 +121,11 @@ fn is_namespace(name: &str) -> bool {
 
 fn flag(layers: &Layers, key: &str) -> Result<bool, SettingsError> {
     layers.read(key, "true or false", toml::Value::as_bool)
+}
+
+fn directory(layers: &Layers, key: &str) -> Result<Option<PathBuf>, SettingsError> {
+    let text = layers.read(key, "the path of a directory", |value| value.as_str().map(str::to_owned))?;
+    Ok(Some(text).filter(|text| !text.is_empty()).map(PathBuf::from))
 }
 
 fn size(layers: &Layers, key: &str, least: usize, most: usize) -> Result<usize, SettingsError> {

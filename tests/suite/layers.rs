@@ -40,7 +40,7 @@ const RULES: [Rule; 7] = [
     Rule {
         part: "agents",
         may_use: &["primitives"],
-        knows_no: &["actix_web", "actix_http", "actix_server", "actix_service", "redis", "rusqlite", "clap"],
+        knows_no: &["actix_web", "actix_http", "actix_server", "actix_service", "rusqlite", "clap"],
     },
     Rule {
         part: "watches",

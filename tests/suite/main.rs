@@ -1,6 +1,7 @@
 //! The suite: the contract of the stores, the original's recording, and the whole server from outside.
 
 mod amqp;
+mod agents;
 mod bad_input;
 mod cli;
 mod contract;

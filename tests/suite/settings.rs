@@ -145,6 +145,14 @@ fn an_empty_or_unknown_variable_counts_as_not_set() {
 }
 
 #[test]
+fn there_are_no_plug_ins_unless_a_directory_is_named() {
+    assert_eq!(Given::default().settings().plugins, None);
+    let given = file("plugins = \"/usr/lib/noah\"\n");
+    assert_eq!(given.settings().plugins.as_deref(), Some(std::path::Path::new("/usr/lib/noah")));
+    assert_eq!(given.variable("NOAH_PLUGINS", "here").flag("plugins", "").settings().plugins, None);
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_the_nearest_right_one() {
     let words = file("lisen = \"127.0.0.1:1\"").refusal();
     assert!(words.contains("\"lisen\"") && words.contains("did you mean \"listen\"?"), "{words}");

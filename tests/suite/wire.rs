@@ -2,6 +2,7 @@
 //! Noah answers differently on purpose, `tests/wire/deviations.jsonl` says which mend that follows.
 
 mod judge;
+mod pubsub;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +15,7 @@ use serde_json::Value;
 use crate::support::{Backend, Noah, Raw, RawAnswer};
 
 /// The mends there are, as CHANGELOG.md numbers them.
-const MENDS: std::ops::RangeInclusive<u64> = 1..=11;
+const MENDS: std::ops::RangeInclusive<u64> = 1..=12;
 
 /// One exchange of the recording.
 struct Row(Value);
@@ -70,9 +71,9 @@ fn recording() -> Vec<Row> {
 }
 
 /// The exchanges that are answered differently, and why.
-fn deviations() -> BTreeMap<u64, String> {
+fn deviations(file: &str) -> BTreeMap<u64, String> {
     let mut whys = BTreeMap::new();
-    for line in lines("deviations.jsonl") {
+    for line in lines(file) {
         let why = line["why"].as_str().unwrap().to_owned();
         let seqs = line["seq"].as_array().cloned().unwrap_or_else(|| vec![line["seq"].clone()]);
         for seq in seqs {
@@ -101,7 +102,7 @@ async fn sizes_are_taken_and_refused_alike(backend: Backend) {
 }
 
 async fn replay(backend: Backend) {
-    let (rows, excused) = (recording(), deviations());
+    let (rows, excused) = (recording(), deviations("deviations.jsonl"));
     assert_eq!(rows.len(), 958, "the recording is whole");
     assert!(rows[0].starts_afresh());
     let mut noah = None;
@@ -147,7 +148,7 @@ async fn with_the_originals_limit_sizes_are_answered_alike_on_redis() {
 #[test]
 fn every_deviation_follows_a_numbered_mend() {
     let known: BTreeSet<u64> = recording().iter().map(Row::seq).collect();
-    for (seq, why) in deviations() {
+    for (seq, why) in deviations("deviations.jsonl").into_iter().chain(deviations("pubsub_deviations.jsonl")) {
         assert!(known.contains(&seq), "there is no exchange {seq}");
         let number = why.strip_prefix("mend ").and_then(|rest| rest.split_once(": "));
         let (number, words) = number.unwrap_or_else(|| panic!("{seq}: {why:?} does not begin with `mend N: `"));

@@ -23,7 +23,7 @@ use super::TOPIC;
 use crate::support::{MAX_MESSAGE_BYTES, Rabbit, eventually, header};
 
 fn agents(timeout: Duration) -> Agents {
-    Agents::new(&Options { connect_timeout: timeout / 2, timeout }).unwrap()
+    Agents::new(&Options { connect_timeout: timeout / 2, timeout, plugins: None }).unwrap()
 }
 
 fn watch(endpoint: &str) -> Watch {

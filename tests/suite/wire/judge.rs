@@ -83,7 +83,7 @@ fn failed(want: &[u8], answer: &RawAnswer) -> Result<(), String> {
 }
 
 /// Whether `got` carries all of `want`, which stands under `key`.
-fn same(want: &Value, got: &Value, key: &str, at: &str) -> Result<(), String> {
+pub fn same(want: &Value, got: &Value, key: &str, at: &str) -> Result<(), String> {
     let became = || Err(format!("{at}: {want} became {got}"));
     if VOLATILE.contains(&key) {
         return if want.is_null() == got.is_null() { Ok(()) } else { became() };
