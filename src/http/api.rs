@@ -184,6 +184,7 @@ impl Api {
     /// Registers a watch. That none of its endpoint's watches covers another is decided on what they were when
     /// they were read, so it is committed only if they still are; one at a time, as each would undo the others'.
     async fn register(&self, wanted: &watch::Watch, object: Option<Check>, request: &Request) -> Result<Committed> {
+        self.agents.check(&wanted.endpoint).map_err(Error::invalid)?;
         // The semaphore is never closed; without a turn it would only take longer.
         let _turn = self.registering.acquire().await;
         let start = Instant::now();

@@ -31,7 +31,7 @@ use super::{
     unread::closing,
 };
 use crate::{
-    agents::{Agents, Options},
+    agents::Agents,
     primitives::Error,
     settings::Settings,
     store::{self, Store},
@@ -75,8 +75,7 @@ impl Application {
         let addr = listener.local_addr()?;
         let store = store::open(&settings.store).await?;
         let delivery = &settings.delivery;
-        let options = Options { connect_timeout: delivery.connect_timeout, timeout: delivery.timeout };
-        let agents = Agents::new(&options)?;
+        let agents = Agents::new(&settings.agent_options())?;
         let schedule = Schedule { first: delivery.retry_first, max: delivery.retry_max, jitter: delivery.jitter };
         let dispatcher = settings.agents.then(|| Dispatcher::start(Arc::clone(&store), agents.clone(), schedule));
         let stop = watch::Sender::new(false);
