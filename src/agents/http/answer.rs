@@ -49,14 +49,10 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 /// Reads the rest of an answer, so that its connection can be used again. When it is longer than `most` bytes, or
 /// slow, the connection is closed instead.
 pub(super) async fn drain(mut response: Response, most: usize) {
-    let most = u64::try_from(most).unwrap_or(u64::MAX);
-    if response.content_length().is_some_and(|length| length > most) {
-        return;
-    }
     let mut read = 0;
     let rest = async {
         while let Ok(Some(chunk)) = response.chunk().await {
-            read += chunk.len() as u64;
+            read += chunk.len();
             if read > most {
                 return;
             }
