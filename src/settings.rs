@@ -12,7 +12,10 @@ use thiserror::Error;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use url::Url;
 
-use crate::store;
+use crate::{
+    agents::{self, Egress, egress::Rules},
+    store,
+};
 use layers::Layers;
 
 /// Variables that mean a key, besides `NOAH_` and the key in capitals: those of the original.
@@ -47,6 +50,8 @@ pub struct Settings {
     pub retention: store::Retention,
     /// How watches are delivered.
     pub delivery: Delivery,
+    /// `[egress]`: what deliveries may connect to.
+    pub egress: Rules,
 }
 
 /// `[log]`
@@ -74,6 +79,16 @@ pub struct Delivery {
     pub connect_timeout: Duration,
     /// How long one delivery may take as a whole.
     pub timeout: Duration,
+    /// How much of an answer is read.
+    pub response_max_bytes: usize,
+    /// How many deliveries of one agent may be under way.
+    pub concurrency: usize,
+    /// How many of these to one host.
+    pub concurrency_per_host: usize,
+    /// Authorities that are trusted besides the machine's own.
+    pub ca_file: Option<PathBuf>,
+    /// What is shown to endpoints that ask for a certificate.
+    pub client_cert: Option<PathBuf>,
     /// The pause after the first failure; it doubles from there.
     pub retry_first: Duration,
     /// The longest pause.
@@ -171,6 +186,23 @@ impl Settings {
     pub fn with(values: &[(&'static str, &str)]) -> Result<Self, SettingsError> {
         let flags = values.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
         Self::load(&Sources { flags, port: None, file: None, variable: &|_| None })
+    }
+
+    /// What these settings are to agents.
+    #[must_use]
+    pub fn agent_options(&self) -> agents::Options {
+        let delivery = self.delivery.clone();
+        agents::Options {
+            connect_timeout: delivery.connect_timeout,
+            timeout: delivery.timeout,
+            response_max_bytes: delivery.response_max_bytes,
+            concurrency: delivery.concurrency,
+            concurrency_per_host: delivery.concurrency_per_host,
+            ca_file: delivery.ca_file,
+            client_cert: delivery.client_cert,
+            egress: Egress::new(self.egress.clone()),
+            plugins: self.plugins.clone(),
+        }
     }
 }
 

@@ -1,42 +1,60 @@
-use std::{error::Error as _, time::Duration};
+//! `http://` and `https://`: one POST an event, with the headers of Standard Webhooks 1.0.
+
+pub(super) mod answer;
+pub(super) mod client;
+mod headers;
+
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use reqwest::{Client, Response, StatusCode, header::RETRY_AFTER, redirect::Policy};
+use reqwest::{Client, Response, header::HeaderMap};
 
-use super::{Agent, Delivery, Options, Outcome};
-use crate::primitives::{millis, watch::Watch};
+use super::{Agent, Delivery, Egress, Options, Outcome};
+use crate::primitives::watch::Watch;
 
-/// How much of an answer's body is read, so that its connection can be used again.
-const MOST_READ: usize = 64 * 1024;
-/// How long a connection nobody uses is kept.
-const IDLE: Duration = Duration::from_secs(30);
-
-/// `http://` and `https://`: one POST, with the headers of Standard Webhooks 1.0. Any 2xx is a yes; redirects
-/// are not followed.
+/// Delivers to `http://` and `https://`. Any 2xx is a yes; redirects are not followed.
 pub struct Http {
-    client: Client,
+    /// Keeps connections for later requests.
+    keeping: Client,
+    /// Makes a new one for each.
+    fresh: Client,
+    egress: Egress,
+    timeout: Duration,
+    response_max_bytes: usize,
 }
 
 impl Http {
     /// An agent with its own pool of connections.
-    pub fn new(options: &Options) -> reqwest::Result<Self> {
-        Ok(Self { client: client(options)? })
+    ///
+    /// # Errors
+    /// Which of the options' files is wrong, or that the machine's TLS roots cannot be used.
+    pub fn new(options: &Options) -> Result<Self, String> {
+        Ok(Self {
+            keeping: client::build(options, options.concurrency_per_host)?,
+            fresh: client::build(options, 0)?,
+            egress: options.egress.clone(),
+            timeout: options.timeout,
+            response_max_bytes: options.response_max_bytes,
+        })
     }
-}
 
-/// A client of endpoints that are reached over HTTP.
-pub(super) fn client(options: &Options) -> reqwest::Result<Client> {
-    Client::builder()
-        .user_agent(concat!("noah/", env!("CARGO_PKG_VERSION")))
-        .redirect(Policy::none())
-        // Endpoints are private by nature; a proxy that the environment names for other things is not for them.
-        .no_proxy()
-        .connect_timeout(options.connect_timeout)
-        .timeout(options.timeout)
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(8)
-        .tcp_nodelay(true)
-        .build()
+    /// Makes the request. One that went out on a kept connection just as its other end closed it is made again, on
+    /// a new one: the endpoint had no chance to answer.
+    async fn post(&self, watch: &Watch, headers: HeaderMap, delivery: &Delivery) -> reqwest::Result<Response> {
+        let start = Instant::now();
+        let post = |client: &Client, headers: HeaderMap| {
+            let request = client.post(watch.endpoint.url().clone()).headers(headers).body(delivery.body.clone());
+            request.timeout(self.timeout.saturating_sub(start.elapsed())).send()
+        };
+        let (result, kept) = client::on_kept_connection(post(&self.keeping, headers.clone())).await;
+        match result {
+            Err(error) if kept && client::was_closed(&error) => {
+                tracing::debug!(endpoint = %watch.endpoint, "a kept connection was closed; making a new one");
+                post(&self.fresh, headers).await
+            }
+            result => result,
+        }
+    }
 }
 
 #[async_trait]
@@ -45,57 +63,26 @@ impl Agent for Http {
         vec!["http".to_owned(), "https".to_owned()]
     }
 
+    fn check(&self, watch: &Watch) -> Result<(), String> {
+        self.egress.permits(watch.endpoint.url().host_str().unwrap_or_default(), &[])
+    }
+
     async fn deliver(&self, watch: &Watch, delivery: &Delivery) -> Outcome {
-        let request = self
-            .client
-            .post(watch.endpoint.url().clone())
-            .header("content-type", "application/json")
-            .header("webhook-id", &delivery.id)
-            .header("webhook-timestamp", millis() / 1000)
-            .header("noah-revision", delivery.revision)
-            .header("noah-attempt", delivery.attempt)
-            .body(delivery.body.clone());
-        match request.send().await {
+        // The client resolves names by way of the guard, and does not resolve addresses at all.
+        if let Err(why) = self.check(watch) {
+            return Outcome::failed(why);
+        }
+        let headers = match headers::of(watch, delivery) {
+            Ok(headers) => headers,
+            Err(why) => return Outcome::failed(why),
+        };
+        match self.post(watch, headers, delivery).await {
             Ok(response) => {
-                let (status, wait) = (response.status(), retry_after(&response));
-                drain(response).await;
-                judge(status, wait)
+                let outcome = answer::judge(watch.endpoint.url(), response.status(), response.headers());
+                answer::drain(response, self.response_max_bytes).await;
+                outcome
             }
-            Err(error) => Outcome::failed(describe(error)),
+            Err(error) => Outcome::failed(client::describe(error)),
         }
     }
-}
-
-fn judge(status: StatusCode, wait: Option<Duration>) -> Outcome {
-    if status.is_success() {
-        return Outcome::Delivered;
-    }
-    Outcome::RetryAfter { why: format!("it answered {status}"), wait, slow: false }
-}
-
-/// `Retry-After` in seconds, as RFC 9110, section 10.2.3; a date is not taken.
-pub(super) fn retry_after(response: &Response) -> Option<Duration> {
-    response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
-}
-
-pub(super) async fn drain(mut response: Response) {
-    let mut read = 0;
-    while let Ok(Some(chunk)) = response.chunk().await {
-        read += chunk.len();
-        if read > MOST_READ {
-            break;
-        }
-    }
-}
-
-/// An error and what caused it, without the URL, which may hold a password.
-pub(super) fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        words = format!("{words}: {cause}");
-        source = cause.source();
-    }
-    words
 }

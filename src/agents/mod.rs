@@ -4,8 +4,11 @@
 //! come is not its business, but that of [`crate::watches`].
 
 mod amqp;
+mod cloudevents;
 mod dummy;
+pub mod egress;
 mod http;
+mod limits;
 mod log;
 mod plugin;
 mod pool;
@@ -19,9 +22,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::primitives::watch::Watch;
+use limits::Limits;
 
 pub use amqp::Amqp;
 pub use dummy::Dummy;
+pub use egress::Egress;
 pub use http::Http;
 pub use log::Log;
 pub use plugin::Plugin;
@@ -95,10 +100,11 @@ pub trait Agent: Send + Sync + 'static {
     /// The URL schemes of the endpoints it delivers to.
     fn schemes(&self) -> Vec<String>;
 
-    /// Looks at a watch that is about to be registered.
+    /// Looks at a watch that is about to be registered: whether it could be delivered for, as far as can be said
+    /// without trying.
     ///
     /// # Errors
-    /// Why its endpoint cannot be delivered to, in words that say what one looks like.
+    /// Why not, in words that say what an endpoint looks like or what to change.
     fn check(&self, _watch: &Watch) -> Result<(), String> {
         Ok(())
     }
@@ -108,19 +114,38 @@ pub trait Agent: Send + Sync + 'static {
 }
 
 /// How agents work.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// How long until there is a connection.
     pub connect_timeout: Duration,
     /// How long until there is an answer, connecting included.
     pub timeout: Duration,
+    /// How much of an answer is read.
+    pub response_max_bytes: usize,
+    /// How many attempts of one agent may be under way at the same time.
+    pub concurrency: usize,
+    /// How many of these at one host.
+    pub concurrency_per_host: usize,
+    /// Certificates, in PEM, that the endpoint's may be signed with, besides those that the machine trusts.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate and the private key, in PEM, that are shown to endpoints that ask.
+    pub client_cert: Option<PathBuf>,
+    /// What may be connected to.
+    pub egress: Egress,
     /// The directory of plug-ins.
     pub plugins: Option<PathBuf>,
 }
 
 /// All agents, by the scheme of the endpoints they deliver to.
 #[derive(Clone)]
-pub struct Agents(Arc<BTreeMap<String, Arc<dyn Agent>>>);
+pub struct Agents(Arc<BTreeMap<String, Limited>>);
+
+/// An agent, and how much it may do at the same time.
+#[derive(Clone)]
+struct Limited {
+    agent: Arc<dyn Agent>,
+    limits: Arc<Limits>,
+}
 
 impl Agents {
     /// The agents that these options make.
@@ -140,20 +165,22 @@ impl Agents {
             Arc::new(Log),
             Arc::new(Dummy),
         ];
-        let built_in = Self::of(agents.iter().cloned());
+        let built_in = Self::of(options, agents.iter().cloned());
         let plugins = options.plugins.as_deref().map(|dir| plugin::find(dir, options)).transpose()?;
         for plugin in plugins.unwrap_or_default() {
             built_in.refuse_replacement(&plugin)?;
             agents.push(Arc::new(plugin));
         }
-        Ok(Self::of(agents))
+        Ok(Self::of(options, agents))
     }
 
-    /// These agents.
-    pub fn of(agents: impl IntoIterator<Item = Arc<dyn Agent>>) -> Self {
+    /// These agents, within the limits that the options set.
+    pub fn of(options: &Options, agents: impl IntoIterator<Item = Arc<dyn Agent>>) -> Self {
         let mut by_scheme = BTreeMap::new();
         for agent in agents {
-            by_scheme.extend(agent.schemes().into_iter().map(|scheme| (scheme, Arc::clone(&agent))));
+            let limits = Arc::new(Limits::new(options.concurrency, options.concurrency_per_host));
+            let limited = Limited { agent, limits };
+            by_scheme.extend(limited.agent.schemes().into_iter().map(|scheme| (scheme, limited.clone())));
         }
         Self(Arc::new(by_scheme))
     }
@@ -177,16 +204,23 @@ impl Agents {
     /// Has the endpoint's agent look at a watch that is about to be registered.
     ///
     /// # Errors
-    /// Why its endpoint cannot be delivered to.
+    /// Why it cannot be delivered for.
     pub fn check(&self, watch: &Watch) -> Result<(), String> {
-        self.0.get(watch.endpoint.url().scheme()).map_or(Ok(()), |agent| agent.check(watch))
+        match self.0.get(watch.endpoint.url().scheme()) {
+            Some(Limited { agent, .. }) => agent.check(watch),
+            None => Err(NOBODY.to_owned()),
+        }
     }
 
-    /// Has the endpoint's agent make one attempt.
+    /// Has the endpoint's agent make one attempt, as soon as it is not too busy. Waiting for that takes no time from
+    /// the attempt, and ends when this is dropped.
     pub async fn deliver(&self, watch: &Watch, delivery: &Delivery) -> Outcome {
-        match self.0.get(watch.endpoint.url().scheme()) {
-            Some(agent) => agent.deliver(watch, delivery).await,
-            None => Outcome::failed("no agent here delivers to endpoints of its scheme"),
+        let url = watch.endpoint.url();
+        match self.0.get(url.scheme()) {
+            Some(Limited { agent, limits }) => limits.within(url, agent.deliver(watch, delivery)).await,
+            None => Outcome::failed(NOBODY),
         }
     }
 }
+
+const NOBODY: &str = "no agent here delivers to endpoints of its scheme";

@@ -1,10 +1,16 @@
+use std::time::Duration;
+
 use async_trait::async_trait;
 use percent_encoding::percent_decode_str;
 use reqwest::{Client, RequestBuilder, Response, header::HeaderValue};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{Agent, Delivery, Options, Outcome, http, told};
+use super::{
+    Agent, Delivery, Egress, Options, Outcome,
+    http::{answer, client},
+    told,
+};
 use crate::primitives::{Endpoint, watch::Watch};
 
 /// The version of Rundeck's API that is spoken unless the endpoint says another: the first that takes a job's
@@ -20,6 +26,8 @@ const MOST_READ: usize = 64 * 1024;
 /// `noah_action`, `noah_channel` and `noah_revision`, which the job must have).
 pub struct Rundeck {
     client: Client,
+    egress: Egress,
+    timeout: Duration,
 }
 
 /// An endpoint, understood.
@@ -34,8 +42,12 @@ struct Job {
 
 impl Rundeck {
     /// An agent with its own pool of connections.
-    pub fn new(options: &Options) -> reqwest::Result<Self> {
-        Ok(Self { client: http::client(options)? })
+    ///
+    /// # Errors
+    /// Which of the options' files is wrong, or that the machine's TLS roots cannot be used.
+    pub fn new(options: &Options) -> Result<Self, String> {
+        let client = client::build(options, options.concurrency_per_host)?;
+        Ok(Self { client, egress: options.egress.clone(), timeout: options.timeout })
     }
 
     fn request(&self, job: Job, watch: &Watch, delivery: &Delivery) -> RequestBuilder {
@@ -45,7 +57,7 @@ impl Rundeck {
             options.insert("noah_channel".to_owned(), delivery.channel.clone().into());
             options.insert("noah_revision".to_owned(), delivery.revision.to_string().into());
         }
-        let mut request = self.client.post(job.url).header("accept", "application/json");
+        let mut request = self.client.post(job.url).timeout(self.timeout).header("accept", "application/json");
         for (name, value) in &watch.headers {
             if !(name == TOKEN && job.token.is_some()) {
                 request = request.header(name, value.reveal());
@@ -72,7 +84,7 @@ impl Agent for Rundeck {
                 "Rundeck wants a token: rundeck://TOKEN@HOST/JOB-ID, or {TOKEN} among the watch's headers"
             ));
         }
-        Ok(())
+        self.egress.permits(job.url.host_str().unwrap_or_default(), &[])
     }
 
     async fn deliver(&self, watch: &Watch, delivery: &Delivery) -> Outcome {
@@ -80,18 +92,23 @@ impl Agent for Rundeck {
             Ok(job) => job,
             Err(why) => return Outcome::Refused { why },
         };
+        // The client resolves names by way of the guard, and does not resolve addresses at all.
+        if let Err(why) = self.egress.permits(job.url.host_str().unwrap_or_default(), &[]) {
+            return Outcome::failed(why);
+        }
         match self.request(job, watch, delivery).send().await {
             Ok(response) if response.status().is_success() => {
-                http::drain(response).await;
+                answer::drain(response, MOST_READ).await;
                 Outcome::Delivered
             }
-            Ok(response) => {
-                let (status, wait) = (response.status(), http::retry_after(&response));
-                let slow = matches!(status.as_u16(), 429 | 502..=504);
-                let words = said(response).await.map(|words| format!(": {words}")).unwrap_or_default();
-                Outcome::RetryAfter { why: format!("Rundeck answered {status}{words}"), wait, slow }
-            }
-            Err(error) => Outcome::failed(http::describe(error)),
+            Ok(response) => match answer::judge(watch.endpoint.url(), response.status(), response.headers()) {
+                Outcome::RetryAfter { why, wait, slow } => {
+                    let words = said(response).await.map(|words| format!(": {words}")).unwrap_or_default();
+                    Outcome::RetryAfter { why: format!("Rundeck: {why}{words}"), wait, slow }
+                }
+                other => other,
+            },
+            Err(error) => Outcome::failed(client::describe(error)),
         }
     }
 }

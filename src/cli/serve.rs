@@ -79,6 +79,21 @@ pub struct Args {
     /// How long one delivery may take
     #[arg(long, value_name = "DURATION")]
     delivery_timeout: Option<String>,
+    /// How much of an endpoint's answer is read
+    #[arg(long, value_name = "BYTES")]
+    delivery_response_max_bytes: Option<String>,
+    /// How many deliveries may be under way, for each kind of endpoint
+    #[arg(long, value_name = "NUMBER")]
+    delivery_concurrency: Option<String>,
+    /// How many of these to one host
+    #[arg(long, value_name = "NUMBER")]
+    delivery_concurrency_per_host: Option<String>,
+    /// Authorities of https:// endpoints besides those that the machine trusts, in PEM
+    #[arg(long, value_name = "FILE")]
+    delivery_ca_file: Option<String>,
+    /// A certificate and its key for https:// endpoints that ask for one, in PEM
+    #[arg(long, value_name = "FILE")]
+    delivery_client_cert: Option<String>,
     /// The pause after the first failed delivery
     #[arg(long, value_name = "DURATION")]
     delivery_retry_first: Option<String>,
@@ -91,6 +106,12 @@ pub struct Args {
     /// How long after its first attempt an event becomes a dead letter
     #[arg(long, value_name = "TIME")]
     delivery_give_up_after: Option<String>,
+    /// Networks, addresses and hosts that deliveries may connect to
+    #[arg(long, value_name = "RULE,…")]
+    egress_allow: Option<String>,
+    /// Those that they may not
+    #[arg(long, value_name = "RULE,…")]
+    egress_deny: Option<String>,
 }
 
 impl Args {
@@ -115,10 +136,17 @@ impl Args {
             ("retention.age", self.retention_age),
             ("delivery.connect_timeout", self.delivery_connect_timeout),
             ("delivery.timeout", self.delivery_timeout),
+            ("delivery.response_max_bytes", self.delivery_response_max_bytes),
+            ("delivery.concurrency", self.delivery_concurrency),
+            ("delivery.concurrency_per_host", self.delivery_concurrency_per_host),
+            ("delivery.ca_file", self.delivery_ca_file),
+            ("delivery.client_cert", self.delivery_client_cert),
             ("delivery.retry_first", self.delivery_retry_first),
             ("delivery.retry_max", self.delivery_retry_max),
             ("delivery.jitter", self.delivery_jitter),
             ("delivery.give_up_after", self.delivery_give_up_after),
+            ("egress.allow", self.egress_allow),
+            ("egress.deny", self.egress_deny),
         ];
         let flags = flags.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).collect();
         let variable = |name: &str| env::var_os(name);

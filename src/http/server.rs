@@ -31,7 +31,7 @@ use super::{
     unread::closing,
 };
 use crate::{
-    agents::{Agents, Options},
+    agents::Agents,
     primitives::Error,
     settings::Settings,
     store::{self, Store, Trimmer},
@@ -91,13 +91,7 @@ impl Application {
             .map_err(|error| format!("cannot listen on {}: {error}; is another noah running?", settings.listen))?;
         let addr = listener.local_addr()?;
         let store = store::open(&settings.store).await?;
-        let delivery = &settings.delivery;
-        let options = Options {
-            connect_timeout: delivery.connect_timeout,
-            timeout: delivery.timeout,
-            plugins: settings.plugins.clone(),
-        };
-        let agents = Agents::new(&options)?;
+        let agents = Agents::new(&settings.agent_options())?;
         let dispatcher =
             settings.agents.then(|| Dispatcher::start(Arc::clone(&store), agents.clone(), dispatching(settings)));
         let trimmer = Trimmer::start(Arc::clone(&store), settings.retention);

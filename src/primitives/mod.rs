@@ -12,6 +12,7 @@ mod endpoint;
 pub mod ephemeral;
 mod error;
 mod event;
+mod header;
 pub mod host;
 mod json;
 mod key;
@@ -31,6 +32,7 @@ pub use change::{Action, Applied, Check, Commit, Committed, Edit, Hold, Op, Plan
 pub use endpoint::Endpoint;
 pub use error::Error;
 pub use event::{Event, EventJson};
+pub use header::header;
 pub use json::{Frame, LINKABLE, View, millis, rfc3339};
 pub use key::{Collection, Key, decode_segment, encode_segment};
 pub use name::{EphemeralPath, Name};

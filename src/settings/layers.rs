@@ -72,6 +72,7 @@ impl Layers {
             },
             Value::Integer(_) => text.parse().ok().map(Value::Integer),
             Value::Float(_) => text.parse().ok().map(Value::Float),
+            Value::Array(_) => Some(text.split(',').map(str::trim).collect::<Vec<_>>().into()),
             _ => Some(Value::String(text.to_owned())),
         };
         match parsed {
@@ -131,7 +132,8 @@ fn flatten(prefix: &str, table: Table, each: &mut impl FnMut(String, Value)) {
         let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         match value {
             Value::Table(inner) if !inner.is_empty() => flatten(&key, inner, each),
-            Value::Table(_) if prefix.is_empty() && ["log", "retention", "delivery"].contains(&key.as_str()) => {}
+            Value::Table(_)
+                if prefix.is_empty() && ["log", "retention", "delivery", "egress"].contains(&key.as_str()) => {}
             value => each(key, value),
         }
     }
@@ -149,6 +151,7 @@ fn type_name(value: &Value) -> &'static str {
         Value::Boolean(_) => "true or false",
         Value::Integer(_) => "a whole number",
         Value::Float(_) => "a number",
+        Value::Array(_) => "a list, in brackets",
         _ => "text in quotes",
     }
 }

@@ -1,6 +1,6 @@
 //! From the raw layers to typed settings: each key's type, its range, and what contradicts what.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt::Display, path::PathBuf, time::Duration};
 
 use url::Url;
 
@@ -8,7 +8,10 @@ use super::{
     Delivery, LEVELS, Log, LogFormat, Settings, SettingsError, address, is_level, layers::Layers, parse_duration,
     refuse_exposed,
 };
-use crate::store;
+use crate::{
+    agents::egress::{Rule, Rules},
+    store,
+};
 
 const MAX_BYTES: usize = 256 << 20;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -39,6 +42,7 @@ pub(super) fn resolve(layers: &Layers, port: Option<u16>) -> Result<Settings, Se
         log: log(layers)?,
         retention: retention(layers)?,
         delivery: delivery(layers)?,
+        egress: Rules { allow: egress(layers, "egress.allow")?, deny: egress(layers, "egress.deny")? },
     };
     refuse_exposed(settings.listen, settings.insecure)?;
     Ok(settings)
@@ -79,6 +83,11 @@ fn delivery(layers: &Layers) -> Result<Delivery, SettingsError> {
     let delivery = Delivery {
         connect_timeout: duration(layers, "delivery.connect_timeout", MILLISECOND, HOUR)?,
         timeout: duration(layers, "delivery.timeout", MILLISECOND, HOUR)?,
+        response_max_bytes: size(layers, "delivery.response_max_bytes", 0, MAX_BYTES)?,
+        concurrency: count(layers, "delivery.concurrency")?,
+        concurrency_per_host: count(layers, "delivery.concurrency_per_host")?,
+        ca_file: file(layers, "delivery.ca_file")?,
+        client_cert: file(layers, "delivery.client_cert")?,
         retry_first: duration(layers, "delivery.retry_first", MILLISECOND, month)?,
         retry_max: duration(layers, "delivery.retry_max", MILLISECOND, month)?,
         jitter: layers.read("delivery.jitter", "a number from 0 to 1", |value| {
@@ -86,24 +95,52 @@ fn delivery(layers: &Layers) -> Result<Delivery, SettingsError> {
         })?,
         give_up_after: duration(layers, "delivery.give_up_after", MILLISECOND, 12 * month)?,
     };
-    refuse_above(("delivery.connect_timeout", delivery.connect_timeout), ("delivery.timeout", delivery.timeout))?;
-    refuse_above(("delivery.retry_first", delivery.retry_first), ("delivery.retry_max", delivery.retry_max))?;
-    refuse_above(("delivery.retry_max", delivery.retry_max), ("delivery.give_up_after", delivery.give_up_after))?;
+    let show = humantime::format_duration;
+    let Delivery { connect_timeout, timeout, retry_first, retry_max, give_up_after, .. } = delivery;
+    refuse_above(("delivery.connect_timeout", connect_timeout), ("delivery.timeout", timeout), show)?;
+    refuse_above(("delivery.retry_first", retry_first), ("delivery.retry_max", retry_max), show)?;
+    refuse_above(("delivery.retry_max", retry_max), ("delivery.give_up_after", give_up_after), show)?;
+    let Delivery { concurrency, concurrency_per_host, .. } = delivery;
+    let (low, high) = ("delivery.concurrency_per_host", "delivery.concurrency");
+    refuse_above((low, concurrency_per_host), (high, concurrency), |count| count)?;
     Ok(delivery)
 }
 
-fn refuse_above(low: (&str, Duration), high: (&str, Duration)) -> Result<(), SettingsError> {
+fn refuse_above<T: PartialOrd + Copy, D: Display>(
+    low: (&str, T),
+    high: (&str, T),
+    show: impl Fn(T) -> D,
+) -> Result<(), SettingsError> {
     if low.1 <= high.1 {
         return Ok(());
     }
-    let show = humantime::format_duration;
     Err(SettingsError::Contradiction(format!(
-        "{} ({}) is longer than {} ({}): lower the first or raise the second",
+        "{} ({}) is more than {} ({}): lower the first or raise the second",
         low.0,
         show(low.1),
         high.0,
         show(high.1)
     )))
+}
+
+/// The rules of a list. An empty one among them means nothing, so that a flag or a variable can be empty.
+fn egress(layers: &Layers, key: &str) -> Result<Vec<Rule>, SettingsError> {
+    let allowed =
+        "a list of networks (10.0.0.0/8), addresses, and hosts (hooks.example.com or *.example.com), in quotes";
+    let texts: Vec<String> = layers.read(key, allowed, |value| {
+        let texts: Option<Vec<_>> = value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect();
+        Some(texts?.into_iter().filter(|text| !text.is_empty()).collect())
+    })?;
+    let wrong = texts.iter().find(|text| Rule::parse(text).is_none()).cloned().unwrap_or_default();
+    let allowed = format!("{allowed}, and {wrong:?} is none of these");
+    layers.read(key, &allowed, |_| texts.iter().map(|text| Rule::parse(text)).collect())
+}
+
+/// A file, or none; what is in it is looked at when it is used.
+fn file(layers: &Layers, key: &str) -> Result<Option<PathBuf>, SettingsError> {
+    layers.read(key, "the path of a file", |value| {
+        value.as_str().map(|path| (!path.is_empty()).then(|| PathBuf::from(path)))
+    })
 }
 
 fn is_store(url: &str) -> bool {
@@ -131,6 +168,12 @@ fn directory(layers: &Layers, key: &str) -> Result<Option<PathBuf>, SettingsErro
 fn size(layers: &Layers, key: &str, least: usize, most: usize) -> Result<usize, SettingsError> {
     layers.read(key, &format!("a number of bytes from {least} to {most}"), |value| {
         usize::try_from(value.as_integer()?).ok().filter(|size| (least..=most).contains(size))
+    })
+}
+
+fn count(layers: &Layers, key: &str) -> Result<usize, SettingsError> {
+    layers.read(key, "a number from 1 to 65536", |value| {
+        usize::try_from(value.as_integer()?).ok().filter(|count| (1..=65536).contains(count))
     })
 }
 

@@ -1,15 +1,17 @@
 //! The suite: the contract of the stores, the original's recording, and the whole server from outside.
 
-mod amqp;
 mod agents;
+mod amqp;
 mod bad_input;
 mod cli;
 mod contract;
 mod crash;
 mod edges;
+mod egress;
 mod events;
 mod feed;
 mod figures;
+mod http_agent;
 mod layers;
 mod outage;
 mod page;
@@ -20,7 +22,9 @@ mod recovery;
 mod retention;
 mod roundtrip;
 mod settings;
+mod signing;
 mod snapshot;
 mod support;
+mod tls;
 mod watching;
 mod wire;

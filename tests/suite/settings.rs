@@ -2,8 +2,13 @@
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf, time::Duration};
 
-use noah::settings::{LogFormat, Settings, SettingsError, Sources, shown_url};
+use noah::{
+    agents::egress::{Rule, Rules},
+    settings::{LogFormat, Settings, SettingsError, Sources, shown_url},
+};
 use tempfile::TempDir;
+
+use crate::support::command;
 
 /// Settings from a file, variables and flags, as `noah serve` finds them.
 #[derive(Default)]
@@ -70,6 +75,10 @@ fn the_shipped_file_says_the_documented_defaults() {
     assert_eq!((settings.retention.events, settings.retention.age), (1_000_000, Duration::from_secs(7 * 24 * 3600)));
     assert_eq!(settings.delivery.connect_timeout, Duration::from_secs(5));
     assert_eq!(settings.delivery.timeout, Duration::from_secs(30));
+    assert_eq!(settings.delivery.response_max_bytes, 64 * 1024);
+    assert_eq!((settings.delivery.concurrency, settings.delivery.concurrency_per_host), (512, 64));
+    assert_eq!((settings.delivery.ca_file, settings.delivery.client_cert), (None, None));
+    assert_eq!(settings.egress, Rules::default());
     assert_eq!(settings.delivery.retry_first, Duration::from_secs(1));
     assert_eq!(settings.delivery.retry_max, Duration::from_secs(600));
     assert!((settings.delivery.jitter - 0.2).abs() < f64::EPSILON);
@@ -84,6 +93,23 @@ fn the_shipped_file_is_a_file_that_can_be_given_and_comments_every_key() {
         // `retry_max` is described together with `retry_first` above it.
         let above = lines[..at].iter().rev().find(|line| !line.starts_with("retry_first")).copied().unwrap_or_default();
         assert!(above.starts_with('#'), "no comment above {line:?}");
+    }
+}
+
+#[test]
+fn every_key_has_a_flag() {
+    let output = command().args(["serve", "--help"]).output().expect("it runs");
+    let help = String::from_utf8(output.stdout).expect("UTF-8");
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/noah.toml")).expect("it ships");
+    let mut section = String::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = format!("{name}-");
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            let flag = if key == "agents" { "no-agents" } else { key };
+            let flag = format!("--{section}{}", flag.replace('_', "-"));
+            assert!(help.lines().any(|line| line.split([' ', ',']).any(|word| word == flag)), "there is no {flag}");
+        }
     }
 }
 
@@ -114,6 +140,27 @@ fn every_type_can_come_from_a_variable() {
     assert_eq!(settings.body_max_bytes, 2048);
     assert!((settings.delivery.jitter - 1.0).abs() < f64::EPSILON);
     assert_eq!(settings.delivery.timeout, Duration::from_millis(1500));
+}
+
+#[test]
+fn a_list_is_in_brackets_in_a_file_and_has_commas_elsewhere() {
+    let shown = |rules: &[Rule]| rules.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let given = file("[egress]\nallow = [\"10.0.0.0/8\", \"*.Example.com\"]\ndeny = [\"::1\"]");
+    assert_eq!(shown(&given.settings().egress.allow), ["10.0.0.0/8", "*.example.com"]);
+    assert_eq!(shown(&given.settings().egress.deny), ["::1"]);
+    let given = given.variable("NOAH_EGRESS_ALLOW", "192.168.0.0/16, hooks.example.com,10.1.2.3");
+    assert_eq!(shown(&given.settings().egress.allow), ["192.168.0.0/16", "hooks.example.com", "10.1.2.3"]);
+    let given = given.flag("egress.deny", "0.0.0.0/0,::/0").flag("egress.allow", "");
+    assert_eq!(shown(&given.settings().egress.deny), ["0.0.0.0/0", "::/0"]);
+    assert_eq!(given.settings().egress.allow, [], "none is a list as well");
+}
+
+#[test]
+fn a_file_is_a_path_and_an_empty_one_is_none() {
+    let given = file("[delivery]\nca_file = \"/etc/ca.pem\"").variable("NOAH_DELIVERY_CLIENT_CERT", "id.pem");
+    assert_eq!(given.settings().delivery.ca_file, Some(PathBuf::from("/etc/ca.pem")));
+    assert_eq!(given.settings().delivery.client_cert, Some(PathBuf::from("id.pem")));
+    assert_eq!(given.flag("delivery.ca_file", "").settings().delivery.ca_file, None);
 }
 
 #[test]
@@ -185,6 +232,17 @@ fn a_wrong_value_is_refused_with_its_key_its_origin_and_what_is_allowed() {
         ("[log]\nlevel = \"loud\"", "log.level cannot be \"loud\"", "warn"),
         ("[retention]\nevents = 0", "retention.events cannot be 0", "a number of events from 1 to"),
         ("[retention]\nage = \"10ms\"", "retention.age cannot be \"10ms\"", "from 1s to 100years"),
+        ("[delivery]\nconcurrency = 0", "delivery.concurrency cannot be 0", "from 1 to 65536"),
+        (
+            "[delivery]\nconcurrency_per_host = 65537",
+            "delivery.concurrency_per_host cannot be 65537",
+            "from 1 to 65536",
+        ),
+        ("[delivery]\nresponse_max_bytes = -1", "delivery.response_max_bytes cannot be -1", "from 0 to"),
+        ("[delivery]\nca_file = 1", "delivery.ca_file cannot be 1", "text in quotes"),
+        ("[egress]\nallow = \"10.0.0.1\"", "egress.allow cannot be \"10.0.0.1\"", "a list, in brackets"),
+        ("[egress]\nallow = [1]", "egress.allow cannot be a list", "10.0.0.0/8"),
+        ("[egress]\ndeny = [\"10.0.0.1\", \"10.0.0.0/33\"]", "egress.deny cannot be", "\"10.0.0.0/33\" is none"),
         ("[delivery]\njitter = 1.5", "delivery.jitter cannot be 1.5", "from 0 to 1"),
     ];
     for (text, key, allowed) in cases {
@@ -200,9 +258,11 @@ fn a_wrong_value_is_refused_with_its_key_its_origin_and_what_is_allowed() {
 #[test]
 fn contradictions_are_refused() {
     let words = file("[delivery]\nconnect_timeout = \"31s\"").refusal();
-    assert!(words.contains("delivery.connect_timeout (31s) is longer than delivery.timeout (30s)"), "{words}");
+    assert!(words.contains("delivery.connect_timeout (31s) is more than delivery.timeout (30s)"), "{words}");
     let words = file("[delivery]\nretry_max = \"500ms\"").refusal();
-    assert!(words.contains("delivery.retry_first (1s) is longer than delivery.retry_max (500ms)"), "{words}");
+    assert!(words.contains("delivery.retry_first (1s) is more than delivery.retry_max (500ms)"), "{words}");
+    let words = file("[delivery]\nconcurrency = 63").refusal();
+    assert!(words.contains("delivery.concurrency_per_host (64) is more than delivery.concurrency (63)"), "{words}");
 }
 
 #[test]

@@ -11,11 +11,12 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use noah::{
-    agents::{Agents, Delivery, Options, Outcome},
+    agents::{Agents, Delivery, Outcome},
     primitives::{
         Endpoint, Pattern,
         watch::{Content, Watch},
     },
+    settings::Settings,
 };
 use tokio::net::TcpListener;
 
@@ -23,7 +24,14 @@ use super::TOPIC;
 use crate::support::{MAX_MESSAGE_BYTES, Rabbit, eventually, header};
 
 fn agents(timeout: Duration) -> Agents {
-    Agents::new(&Options { connect_timeout: timeout / 2, timeout, plugins: None }).unwrap()
+    let millis = |time: Duration| format!("{}ms", time.as_millis());
+    let (connect, whole) = (millis(timeout / 2), millis(timeout));
+    let values = [
+        ("delivery.connect_timeout", connect.as_str()),
+        ("delivery.timeout", &whole),
+        ("delivery.concurrency_per_host", "512"),
+    ];
+    Agents::new(&Settings::with(&values).unwrap().agent_options()).unwrap()
 }
 
 fn watch(endpoint: &str) -> Watch {

@@ -1,8 +1,11 @@
 //! What every test stands on: real servers on free ports, stores of its own, and waiting without sleeping.
 
+mod agent;
+pub mod certificates;
 mod client;
 mod database;
 mod noah;
+pub mod python;
 mod rabbit;
 mod raw;
 mod receiver;
@@ -13,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use agent::{agent_options, deliver, delivery, failure, http_agent, watch_to};
 pub use client::{Answer, Client};
 pub use database::{Backend, Database, whole_log};
 pub use noah::{Noah, command};

@@ -184,12 +184,27 @@ pub fn command() -> Command {
     command
 }
 
+/// [`command`]; when there is a file `hosts` in the store's directory it sees that instead of `/etc/hosts`.
+fn command_on(database: &Database) -> Command {
+    let (hosts, noah) = (database.dir().join("hosts"), command());
+    if !hosts.exists() {
+        return noah;
+    }
+    let mut command = Command::new("unshare");
+    let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+    command.args(["--map-root-user", "--mount", "sh", "-c", script]).arg(hosts).arg(noah.get_program());
+    for (name, _) in noah.get_envs() {
+        command.env_remove(name);
+    }
+    command
+}
+
 fn log_file(database: &Database, start: u32) -> std::path::PathBuf {
     database.dir().join(format!("noah-{start}.log"))
 }
 
 fn launch(database: &Database, listen: &str, args: &[String], start: u32) -> (Child, String, Arc<Mutex<String>>) {
-    let mut command = command();
+    let mut command = command_on(database);
     command.args(["serve", "--listen", listen, "--store", &database.url()]);
     if database.backend == Backend::Redis {
         command.args(["--namespace", &database.namespace]);
