@@ -1,12 +1,15 @@
 use std::{sync::Arc, time::Duration};
 
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::Instant};
 
 use super::{Store, StoreError};
 use crate::primitives::millis;
 
 /// How often a log that has nothing to remove is looked at.
 const EVERY: Duration = Duration::from_secs(2);
+
+/// How many times as long as a chunk took is rested behind it, so that commits have most of the store's time.
+const REST: u32 = 9;
 
 /// How much of the log is kept: of both limits the one that is reached first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,15 +126,16 @@ async fn keep_trimming(store: Arc<dyn Store>, retention: Retention) {
     }
 }
 
-/// Trims chunk by chunk until nothing is beyond the limits; how many events went.
+/// Trims chunk by chunk, with rests, until nothing is beyond the limits; how many events went.
 async fn trim_all(store: &dyn Store, retention: &Retention) -> Result<u64, StoreError> {
     let mut removed = 0;
     loop {
+        let start = Instant::now();
         let trimmed = store.trim(&retention.at(millis())).await?;
         removed += trimmed.removed;
         if !trimmed.more {
             return Ok(removed);
         }
-        tokio::task::yield_now().await;
+        tokio::time::sleep(start.elapsed().saturating_mul(REST).min(EVERY)).await;
     }
 }
