@@ -28,6 +28,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The store, its namespace and its durability. Its `Debug` shows no password.
     pub store: store::Options,
+    /// Whether this process serves the API; no setting, but what the command is for.
+    pub api: bool,
     /// Whether this process delivers to watches' endpoints.
     pub agents: bool,
     /// The directory of plug-ins.

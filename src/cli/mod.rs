@@ -1,9 +1,10 @@
 //! The command line: one file per command.
 //!
-//! `serve`, `poke`, `demo` and `migrate` work on this machine; the others are clients over [`client::Client`].
+//! `serve`, `agent`, `poke`, `demo` and `migrate` work on this machine; the others are clients over [`client::Client`].
 //! A command ends with [`failure::Failure`] or well, and the exit code says which: 0 done, 1 a condition that is
 //! not met, 2 wrong usage, 3 the server or the store could not be reached.
 
+mod agent;
 mod body;
 mod client;
 mod completions;
@@ -50,6 +51,7 @@ struct Noah {
 enum Command {
     /// Serve the API, and deliver to the endpoints of watches
     Serve(Box<serve::Args>),
+    Agent(agent::Args),
     /// Listen for pokes, and run a command for them
     Poke(poke::Args),
     /// Show the whole way from a PUT to a command that runs, on a temporary store
@@ -78,6 +80,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let done = match Noah::parse().command {
         Command::Serve(args) => args.run(),
+        Command::Agent(args) => args.run(),
         Command::Poke(args) => args.run(),
         Command::Demo(args) => args.run(),
         Command::Get(args) => args.run(),

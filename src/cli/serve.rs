@@ -162,9 +162,14 @@ impl Args {
 }
 
 async fn serve(settings: &Settings) -> Done {
-    let shutdown = shutdown::signalled()?;
     let application = start(settings).await?;
     output::text(&format!("listening on http://{}", application.addr()))?;
+    until_stopped(application).await
+}
+
+/// Serves until a signal comes.
+pub async fn until_stopped(application: Application) -> Done {
+    let shutdown = shutdown::signalled()?;
     application.run_until(shutdown).await.map_err(|error| Failure::from_error("the server failed", &error))
 }
 

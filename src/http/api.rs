@@ -22,6 +22,7 @@ use crate::{
         link, service, tag, watch,
     },
     store::{Feed, Store, StoreError},
+    watches::Probe,
 };
 
 /// How long a watch is tried to be registered while other servers register some for the same endpoint. Of those
@@ -35,6 +36,7 @@ pub(super) type Result<T = Answer> = std::result::Result<T, Failure>;
 pub struct Api {
     pub(super) store: Arc<dyn Store>,
     pub(super) feed: Feed,
+    pub(super) probe: Option<Probe>,
     agents: Agents,
     registering: Arc<Semaphore>,
     pub(super) stopping: Receiver<bool>,
@@ -42,10 +44,11 @@ pub struct Api {
 
 impl Api {
     /// The API over `store`, which takes watches for endpoints of `agents`. Streams end when `stopping` is true.
+    /// `probe` is of this process's dispatcher, if it has one.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, agents: Agents, stopping: Receiver<bool>) -> Self {
+    pub fn new(store: Arc<dyn Store>, agents: Agents, probe: Option<Probe>, stopping: Receiver<bool>) -> Self {
         let feed = Feed::new(Arc::clone(&store));
-        Self { store, feed, agents, registering: Arc::new(Semaphore::new(1)), stopping }
+        Self { store, feed, probe, agents, registering: Arc::new(Semaphore::new(1)), stopping }
     }
 
     /// Answers one request.

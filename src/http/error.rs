@@ -23,6 +23,8 @@ pub(super) enum Cause {
     Store(StoreError),
     /// The resource has only these verbs.
     WrongVerb(&'static [Verb]),
+    /// This process delivers, and has no API.
+    AgentOnly,
     /// The head of the request has more bytes than this.
     HeadTooLarge(usize),
     /// The log was trimmed faster than a snapshot could be taken.
@@ -113,6 +115,13 @@ impl Cause {
             Self::WrongVerb(verbs) => {
                 (StatusCode::METHOD_NOT_ALLOWED, format!("Method not allowed; allowed here: {}", allow(verbs)), None)
             }
+            Self::AgentOnly => (
+                StatusCode::NOT_FOUND,
+                "Resource not found".to_owned(),
+                Some(
+                    "this is `noah agent`, which has /metrics, /healthz, /readyz and /version; ask a server".to_owned(),
+                ),
+            ),
             Self::HeadTooLarge(limit) => (
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "Request head too large".to_owned(),
@@ -214,6 +223,7 @@ mod tests {
             (StoreError::Corrupt("x".to_owned()).into(), 500),
             (StoreError::Trimmed { oldest: 5 }.into(), 410),
             (Cause::WrongVerb(&[Verb::Get]).into(), 405),
+            (Cause::AgentOnly.into(), 404),
             (Cause::HeadTooLarge(1).into(), 431),
             (Cause::Overtaken.into(), 503),
             (Cause::Slow.into(), 408),

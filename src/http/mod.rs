@@ -7,6 +7,7 @@ mod dashboard;
 mod error;
 mod events;
 mod lists;
+mod metrics;
 mod patience;
 mod reading;
 mod request;

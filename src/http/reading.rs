@@ -32,6 +32,7 @@ impl Api {
                 self.store.ready().await?;
                 Ok(Answer::json(&json!({"status": "ready"})))
             }
+            Resource::Metrics => self.metrics().await,
             Resource::Events => self.events(request).await,
             Resource::Snapshot => snapshot::answer(self.store.as_ref(), request.head_only).await,
             Resource::All(collection) => self.all(*collection, request).await,

@@ -48,6 +48,8 @@ pub enum Resource {
     Health,
     /// `/readyz`
     Ready,
+    /// `/metrics`
+    Metrics,
     /// `/events`
     Events,
     /// `/snapshot`
@@ -117,6 +119,14 @@ impl Resource {
     }
 }
 
+impl Resource {
+    /// Whether a process that only delivers has it too.
+    #[must_use]
+    pub fn is_about_the_process(&self) -> bool {
+        matches!(self, Self::Version | Self::Health | Self::Ready | Self::Metrics)
+    }
+}
+
 /// What a path names for a verb. [`Error::NotFound`] when it names nothing; any other error when a part of it is
 /// not allowed as a name.
 pub fn resource(verb: Verb, path: &Path) -> Result<Resource, Error> {
@@ -134,6 +144,7 @@ pub fn resource(verb: Verb, path: &Path) -> Result<Resource, Error> {
         ["version"] => Resource::Version,
         ["healthz"] => Resource::Health,
         ["readyz"] => Resource::Ready,
+        ["metrics"] => Resource::Metrics,
         ["events"] => Resource::Events,
         ["snapshot"] => Resource::Snapshot,
         [collection] if is_listed(collection) => Resource::All(Collection::parse(collection).ok_or(Error::NotFound)?),

@@ -59,6 +59,7 @@ pub struct Application {
 #[derive(Clone)]
 struct Context {
     api: Api,
+    has_api: bool,
     ephemeral_max_bytes: usize,
     body_max_bytes: usize,
     header_max_bytes: usize,
@@ -97,7 +98,8 @@ impl Application {
         let trimmer = Trimmer::start(Arc::clone(&store), settings.retention);
         let stop = watch::Sender::new(false);
         let context = Context {
-            api: Api::new(Arc::clone(&store), agents, stop.subscribe()),
+            api: Api::new(Arc::clone(&store), agents, dispatcher.as_ref().map(Dispatcher::probe), stop.subscribe()),
+            has_api: settings.api,
             ephemeral_max_bytes: settings.ephemeral_max_bytes,
             body_max_bytes: settings.body_max_bytes,
             header_max_bytes: settings.header_max_bytes,
@@ -247,6 +249,9 @@ async fn answer(context: &Context, request: &HttpRequest, payload: &mut Payload)
     };
     if !resource.verbs().contains(&verb) {
         return Err(Cause::WrongVerb(resource.verbs()).into());
+    }
+    if !context.has_api && !resource.is_about_the_process() {
+        return Err(Cause::AgentOnly.into());
     }
     let limit = match resource {
         Resource::Ephemeral(_) if verb == Verb::Put => context.ephemeral_max_bytes,

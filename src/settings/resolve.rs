@@ -31,6 +31,7 @@ pub(super) fn resolve(layers: &Layers, port: Option<u16>) -> Result<Settings, Se
     let settings = Settings {
         listen,
         store: store_options(layers)?,
+        api: true,
         agents: flag(layers, "agents")?,
         plugins: directory(layers, "plugins")?,
         insecure: flag(layers, "insecure")?,

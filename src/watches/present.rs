@@ -6,7 +6,7 @@ use super::{
     worker::{Ended, Shared},
 };
 use crate::{
-    primitives::{Action, Event, Record, millis},
+    primitives::{Event, millis},
     store::{Snapshot, StoreError},
 };
 
@@ -31,7 +31,7 @@ impl Watched {
     async fn tell_all(self: &Arc<Self>, shared: &Shared) -> Result<Option<u64>, StoreError> {
         let mut snapshot = Snapshot::take(shared.store.as_ref()).await?;
         while let Some(record) = snapshot.next().await? {
-            let message = Message::new(as_it_stands(record));
+            let message = Message::new(Event::current(record));
             if !self.is_for(&message) {
                 continue;
             }
@@ -46,8 +46,4 @@ impl Watched {
         }
         Ok(Some(snapshot.revision()))
     }
-}
-
-fn as_it_stands(record: Record) -> Event {
-    Event { revision: record.revision, time: record.updated_at, action: Action::Current, record }
 }

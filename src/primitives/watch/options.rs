@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{ENDPOINT, Watch};
-use crate::primitives::{Edit, Error, Hidden, Params, Record, SigningKey};
+use crate::primitives::{Edit, Error, Hidden, Params, Record, SigningKey, header};
 
 /// The optional keys of a registration.
 pub(super) const KEYS: &[&str] = &[DELIVER, FROM, SECRET, HEADERS, CONTENT];
@@ -191,6 +191,7 @@ fn headers(value: Option<&Value>) -> Result<Vec<(String, Hidden)>, Error> {
     let mut headers = BTreeMap::new();
     for (name, value) in value.as_object().ok_or_else(words)? {
         let value = value.as_str().ok_or_else(words)?;
+        header(name, value).map_err(Error::invalid)?;
         if headers.insert(name.to_ascii_lowercase(), value.to_owned()).is_some() {
             return Err(Error::invalid(format!("The header {name} is given twice")));
         }

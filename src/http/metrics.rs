@@ -1,0 +1,41 @@
+//! `GET /metrics`: OpenMetrics' text, for Prometheus.
+
+use prometheus_client::{encoding::text::encode, metrics::gauge::ConstGauge, registry::Registry};
+
+use super::{
+    answer::Answer,
+    api::{Api, Result},
+};
+use crate::{
+    primitives::{Collection, Query, millis},
+    store::Window,
+};
+
+const CONTENT_TYPE: &str = "application/openmetrics-text;version=1.0.0;charset=utf-8";
+
+impl Api {
+    /// What the store holds, and what this process has delivered, if it delivers.
+    pub(super) async fn metrics(&self) -> Result {
+        let count = |collection: Collection| Query::Count(collection.as_str().to_owned());
+        let reading = self.store.read(&[count(Collection::Watches), count(Collection::DeadLetters)]).await?;
+        let [watches, letters] = [0, 1].map(|at| reading.answers.get(at).map_or(0, |answer| answer.count));
+        let Window { oldest, since, newest } = self.store.window().await?;
+        let mut registry = Registry::with_prefix("noah");
+        let mut gauge = |name: &str, help: &str, value: u64| {
+            registry.register(name, help, ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)));
+        };
+        gauge("revision", "The newest revision of the store", reading.revision);
+        gauge("log_oldest_revision", "The oldest revision that the log has", oldest);
+        gauge("log_events", "How many events the log has", (newest + 1).saturating_sub(oldest));
+        let age = if newest == 0 { 0 } else { (millis() - since).max(0) / 1000 };
+        gauge("log_age_seconds", "How old the oldest event of the log is", u64::try_from(age).unwrap_or_default());
+        gauge("watches_registered", "Watches in the store", watches);
+        gauge("dead_letters_kept", "Dead letters in the store", letters);
+        let mut text = match &self.probe {
+            Some(probe) => probe.metrics().await,
+            None => String::new(),
+        };
+        encode(&mut text, &registry).expect("text can always be written");
+        Ok(Answer::raw(CONTENT_TYPE, text).at(reading.revision))
+    }
+}
