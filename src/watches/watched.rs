@@ -173,10 +173,12 @@ impl Watched {
         }
     }
 
-    /// When nothing waits, everything up to `revision` is dealt with; whether that moved the cursor.
+    /// When nothing waits, everything up to `revision` is dealt with; whether that moved the cursor. Of one that is
+    /// held back nobody knows yet what waits.
     pub(super) fn skip_to(&self, revision: u64) -> bool {
         let mut state = self.state();
-        let is_idle = !state.working && state.waiting.is_empty() && state.missed == 0 && !self.wants_present(&state);
+        let nothing_waits = state.waiting.is_empty() && state.missed == 0 && !self.wants_present(&state);
+        let is_idle = nothing_waits && !state.working && !state.held_back;
         let moves = is_idle && state.cursor < revision;
         if moves {
             state.cursor = revision;
