@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -97,7 +97,7 @@ async fn run(store: Arc<dyn Store>, agents: Agents, options: Options, mut stoppi
         holder,
         registry: Registry::default(),
         replay: None,
-        releasing: BTreeSet::new(),
+        releasing: BTreeMap::new(),
         position: 0,
         last: None,
         move_along: options.move_along,
@@ -147,8 +147,8 @@ struct Dispatch {
     holder: Holder,
     registry: Registry,
     replay: Option<Replay>,
-    /// The parts that are on their way out.
-    releasing: BTreeSet<u16>,
+    /// What is on its way out.
+    releasing: BTreeMap<u16, Hold>,
     /// The last revision that was handed out, and what that event was.
     position: u64,
     last: Option<Mark>,
@@ -316,7 +316,8 @@ impl Dispatch {
             self.registry.move_along(self.position, &self.shared.cursors);
             ended = self.registry.let_go(is_lost);
         }
-        let leaving: Vec<u16> = held.leaving.difference(&self.releasing).copied().collect();
+        let is_new = |hold: &&Hold| self.releasing.get(&hold.part) != Some(hold);
+        let leaving: Vec<Hold> = held.leaving.values().filter(is_new).copied().collect();
         if !leaving.is_empty() {
             self.release(leaving, ended);
         }
@@ -330,7 +331,7 @@ impl Dispatch {
     }
 
     /// Tells the owner of parts once nothing of them is under way any more, and all of it is saved.
-    fn release(&self, parts: Vec<u16>, ended: Vec<Arc<Watched>>) {
+    fn release(&self, holds: Vec<Hold>, ended: Vec<Arc<Watched>>) {
         let (release, shared) = (self.holder.release.clone(), Arc::clone(&self.shared));
         tokio::spawn(async move {
             for watched in &ended {
@@ -339,9 +340,9 @@ impl Dispatch {
             while !shared.cursors.save(shared.store.as_ref()).await {
                 tokio::time::sleep(AGAIN).await;
             }
-            for part in parts {
+            for hold in holds {
                 // Nobody listens any more when the process ends: then all is let go of.
-                let _ = release.send(part);
+                let _ = release.send(hold);
             }
         });
     }
