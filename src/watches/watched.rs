@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::{message::Message, notes::Notes, worker::Shared};
 use crate::{
     primitives::{
-        Collection, Event, Hold, Key, Segment, dead_letter, millis,
-        watch::{self, Deliver, Watch},
+        Event, Hold, Key, dead_letter, millis,
+        watch::{Deliver, Watch},
     },
     store::Cursor,
 };
@@ -205,13 +205,9 @@ impl Watched {
         }
     }
 
-    /// Whether it is told of an event. Of dead letters only those are told who ask for them by name, and nobody of
-    /// their own: an endpoint that takes nothing would make more and more of them.
+    /// Whether it is told of an event that its pattern matches.
     pub(super) fn may_be_told(&self, message: &Message) -> bool {
-        let Some(key) = message.event().map(|event| &event.record.key) else { return true };
-        key.collection() != Collection::DeadLetters
-            || (matches!(self.watch.pattern.segments().first(), Some(Segment::Is(_)))
-                && dead_letter::watch_of(key) != watch::name_of(&self.key))
+        message.event().is_none_or(|event| dead_letter::is_told(&self.key, &self.watch.pattern, &event.record.key))
     }
 
     /// Whether an event is for it.
