@@ -225,15 +225,19 @@ impl Watched {
 
     /// Whether its worker is to go on.
     pub(super) fn goes_on(&self, shared: &Shared) -> bool {
-        !self.ended.load(Ordering::Acquire) && !*shared.stopping.borrow() && !self.state().paused
+        !self.is_over(shared) && !self.state().paused
+    }
+
+    fn is_over(&self, shared: &Shared) -> bool {
+        self.ended.load(Ordering::Acquire) || *shared.stopping.borrow()
     }
 
     /// What its worker does now; with [`Step::End`] there is none any more.
     pub(super) fn next(&self, shared: &Shared) -> Step {
-        let goes_on = self.goes_on(shared);
+        let is_over = self.is_over(shared);
         let mut state = self.state();
-        // It may have been paused in between, but not have been told to go on: that starts no second worker.
-        let step = if goes_on && !state.paused { self.step(&mut state) } else { Step::End };
+        // Looked at under the same lock: whoever resumes it sees a worker that goes on, or none.
+        let step = if is_over || state.paused { Step::End } else { self.step(&mut state) };
         if matches!(step, Step::End) {
             state.working = false;
         }
