@@ -8,6 +8,7 @@ mod edges;
 mod events;
 mod layers;
 mod outage;
+mod owners;
 mod page;
 mod poke;
 mod race;

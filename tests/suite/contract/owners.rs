@@ -221,7 +221,8 @@ async fn no_part_is_held_twice_at_the_same_time(case: Case) {
             let mut mine: Vec<u16> = Vec::new();
             for round in 0..ROUNDS {
                 let ends = (round + number) % 17 == 16;
-                let release: Vec<u16> = mine.iter().copied().filter(|part| (*part as usize + round) % 3 == 0).collect();
+                let release: Vec<u16> =
+                    mine.iter().copied().filter(|part| (*part as usize + round).is_multiple_of(3)).collect();
                 {
                     // What is let go of may be another's before the answer is here.
                     let mut current = current.lock().unwrap();

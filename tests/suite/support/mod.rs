@@ -12,9 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use client::{Answer, Client};
+pub use client::{Answer, Client, watch_path};
 pub use database::{Backend, Database, whole_log};
-pub use noah::{Noah, command};
+pub use noah::{Noah, Sibling, command};
 pub use raw::{Raw, RawAnswer};
 pub use receiver::{Behaviour, Hit, Receiver};
 pub use redis::Redis;
