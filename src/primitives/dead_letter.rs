@@ -5,7 +5,8 @@ use serde::{Serialize, ser::SerializeMap};
 use serde_json::value::RawValue;
 
 use super::{
-    Check, Collection, Edit, Error, Hold, Key, List, Op, Plan, Query, Record, Select, encode_segment, rfc3339,
+    Check, Collection, Edit, Error, Hold, Key, List, Op, Pattern, Plan, Query, Record, Segment, Select, encode_segment,
+    rfc3339,
 };
 
 /// The index of the letters that are to be sent again.
@@ -57,6 +58,15 @@ pub fn all_of(watch: &str) -> Select {
 #[must_use]
 pub fn watch_of(key: &Key) -> String {
     key.first().into_owned()
+}
+
+/// Whether the watch at `watch` is told of `record`, which its pattern matches. Of dead letters only those are told who
+/// ask for them by name, and nobody of their own: an endpoint that takes nothing would make more and more of them.
+#[must_use]
+pub fn is_told(watch: &Key, pattern: &Pattern, record: &Key) -> bool {
+    record.collection() != Collection::DeadLetters
+        || (matches!(pattern.segments().first(), Some(Segment::Is(_)))
+            && watch_of(record) != super::watch::name_of(watch))
 }
 
 /// Keeps a letter of the watch at `watch`, if that is still there and its part still held.

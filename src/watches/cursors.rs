@@ -27,10 +27,21 @@ struct State {
     suspended: bool,
 }
 
+impl State {
+    /// Of a watch that was let go of and taken again, what was held last counts: the last delivery of before may end
+    /// later than the first of now.
+    fn keep(&mut self, watched: &Arc<Watched>) {
+        let kept = self.changed.entry(watched.id).or_insert_with(|| Arc::clone(watched));
+        if watched.hold.fence > kept.hold.fence {
+            *kept = Arc::clone(watched);
+        }
+    }
+}
+
 impl Cursors {
     /// Has a watch's cursor and notes saved soon.
     pub(super) fn changed(&self, watched: &Arc<Watched>) {
-        self.state().changed.insert(watched.id, Arc::clone(watched));
+        self.state().keep(watched);
         self.news.notify_one();
     }
 
@@ -77,9 +88,7 @@ impl Cursors {
             tracing::debug!(%error, cursors = cursors.len(), "cursors are not saved yet");
             let mut state = self.state();
             state.suspended = true;
-            for watched in changed {
-                state.changed.entry(watched.id).or_insert(watched);
-            }
+            changed.iter().for_each(|watched| state.keep(watched));
         }
         saved.is_ok()
     }

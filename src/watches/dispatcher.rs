@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -134,7 +134,7 @@ async fn run(
         asked,
         registry: Registry::default(),
         replay: None,
-        releasing: BTreeSet::new(),
+        releasing: BTreeMap::new(),
         position: 0,
         last: None,
         move_along: options.move_along,
@@ -185,8 +185,8 @@ struct Dispatch {
     asked: mpsc::Receiver<oneshot::Sender<Census>>,
     registry: Registry,
     replay: Option<Replay>,
-    /// The parts that are on their way out.
-    releasing: BTreeSet<u16>,
+    /// What is on its way out.
+    releasing: BTreeMap<u16, Hold>,
     /// The last revision that was handed out, and what that event was.
     position: u64,
     last: Option<Mark>,
@@ -364,7 +364,8 @@ impl Dispatch {
             self.registry.move_along(self.position, &self.shared.cursors);
             ended = self.registry.let_go(is_lost);
         }
-        let leaving: Vec<u16> = held.leaving.difference(&self.releasing).copied().collect();
+        let is_new = |hold: &&Hold| self.releasing.get(&hold.part) != Some(hold);
+        let leaving: Vec<Hold> = held.leaving.values().filter(is_new).copied().collect();
         if !leaving.is_empty() {
             self.release(leaving, ended);
         }
@@ -378,7 +379,7 @@ impl Dispatch {
     }
 
     /// Tells the owner of parts once nothing of them is under way any more, and all of it is saved.
-    fn release(&self, parts: Vec<u16>, ended: Vec<Arc<Watched>>) {
+    fn release(&self, holds: Vec<Hold>, ended: Vec<Arc<Watched>>) {
         let (release, shared) = (self.holder.release.clone(), Arc::clone(&self.shared));
         tokio::spawn(async move {
             for watched in &ended {
@@ -387,9 +388,9 @@ impl Dispatch {
             while !shared.cursors.save(shared.store.as_ref()).await {
                 tokio::time::sleep(AGAIN).await;
             }
-            for part in parts {
+            for hold in holds {
                 // Nobody listens any more when the process ends: then all is let go of.
-                let _ = release.send(part);
+                let _ = release.send(hold);
             }
         });
     }

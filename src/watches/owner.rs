@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -29,7 +29,13 @@ pub(super) struct Held {
     /// Those it delivers for.
     pub(super) parts: BTreeMap<u16, Hold>,
     /// Those it holds, and is to let go of as soon as nothing is under way.
-    pub(super) leaving: BTreeSet<u16>,
+    pub(super) leaving: BTreeMap<u16, Hold>,
+}
+
+impl Held {
+    fn has(&self, hold: &Hold) -> bool {
+        [&self.parts, &self.leaving].iter().any(|holds| holds.get(&hold.part) == Some(hold))
+    }
 }
 
 /// Keeps telling the store that this process is alive, and what it lets go of; the store's answer is what it holds.
@@ -40,9 +46,9 @@ pub(super) struct Owner {
     held: watch::Sender<Held>,
     valid_until: watch::Sender<Instant>,
     metrics: Arc<Metrics>,
-    released: mpsc::UnboundedReceiver<u16>,
+    released: mpsc::UnboundedReceiver<Hold>,
     /// Released, and not yet said.
-    release: BTreeSet<u16>,
+    release: HashSet<Hold>,
 }
 
 /// What others see of an [`Owner`].
@@ -52,8 +58,8 @@ pub(super) struct Holder {
     pub(super) held: watch::Receiver<Held>,
     /// Until when nobody else can hold it.
     pub(super) valid_until: watch::Receiver<Instant>,
-    /// For parts that nothing is under way for any more.
-    pub(super) release: mpsc::UnboundedSender<u16>,
+    /// For holds that nothing is under way for any more.
+    pub(super) release: mpsc::UnboundedSender<Hold>,
 }
 
 impl Owner {
@@ -62,7 +68,7 @@ impl Owner {
         let (held, valid_until) = (watch::Sender::default(), watch::Sender::new(Instant::now()));
         let holder = Holder { held: held.subscribe(), valid_until: valid_until.subscribe(), release };
         let member = Uuid::new_v4();
-        (Self { store, member, name, held, valid_until, metrics, released, release: BTreeSet::new() }, holder)
+        (Self { store, member, name, held, valid_until, metrics, released, release: HashSet::new() }, holder)
     }
 
     /// Holds what it can until it is told to stop; then everything is let go of.
@@ -73,10 +79,10 @@ impl Owner {
             }
             tokio::select! {
                 () = tokio::time::sleep(BEAT) => {}
-                Some(part) = self.released.recv() => {
-                    self.release.insert(part);
-                    while let Ok(part) = self.released.try_recv() {
-                        self.release.insert(part);
+                Some(hold) = self.released.recv() => {
+                    self.release.insert(hold);
+                    while let Ok(hold) = self.released.try_recv() {
+                        self.release.insert(hold);
                     }
                 }
                 _ = stop.wait_for(|stop| *stop) => break,
@@ -89,7 +95,9 @@ impl Owner {
     }
 
     async fn beat(&mut self, ttl: Duration) -> Result<(), StoreError> {
-        let release = self.release.iter().copied().collect();
+        // What was lost and taken anew meanwhile is another hold, and stays.
+        self.release.retain(|hold| self.held.borrow().has(hold));
+        let release = self.release.iter().map(|hold| hold.part).collect();
         let beat = Beat { member: self.member, name: self.name.clone(), ttl, release };
         // The store counts from when it hears this, which is later.
         let valid_until = Instant::now() + ttl;
@@ -108,19 +116,18 @@ impl Owner {
     }
 }
 
-/// What is held now. A part that is to be let go of stays so until it is, and of what is too much the last go first.
-fn next(before: &Held, released: &BTreeSet<u16>, holdings: &Holdings) -> Held {
-    let parts = holdings.holds.iter().map(|hold| hold.part);
-    let mut leaving: BTreeSet<u16> =
-        parts.filter(|part| before.leaving.contains(part) && !released.contains(part)).collect();
+/// What is held now. A hold that is to be let go of stays so until it is, and of what is too much the last go first.
+fn next(before: &Held, released: &HashSet<Hold>, holdings: &Holdings) -> Held {
+    let stays = |hold: &&Hold| before.leaving.get(&hold.part) == Some(hold) && !released.contains(hold);
+    let mut leaving: BTreeMap<u16, Hold> = holdings.holds.iter().filter(stays).map(|hold| (hold.part, *hold)).collect();
     let surplus = holdings.holds.len().saturating_sub(holdings.fair);
     for hold in holdings.holds.iter().rev() {
         if leaving.len() >= surplus {
             break;
         }
-        leaving.insert(hold.part);
+        leaving.insert(hold.part, *hold);
     }
-    let parts = holdings.holds.iter().filter(|hold| !leaving.contains(&hold.part));
+    let parts = holdings.holds.iter().filter(|hold| !leaving.contains_key(&hold.part));
     Held { parts: parts.map(|hold| (hold.part, *hold)).collect(), leaving }
 }
 
@@ -128,26 +135,42 @@ fn next(before: &Held, released: &BTreeSet<u16>, holdings: &Holdings) -> Held {
 mod tests {
     use super::*;
 
+    fn hold(part: u16, fence: u64) -> Hold {
+        Hold { part, owner: Uuid::nil(), fence }
+    }
+
     fn holdings(parts: &[u16], fair: usize) -> Holdings {
-        let owner = Uuid::nil();
-        let holds = parts.iter().map(|part| Hold { part: *part, owner, fence: 1 }).collect();
+        let holds = parts.iter().map(|part| hold(*part, 1)).collect();
         Holdings { holds, fair, members: Vec::new() }
     }
 
     fn parts(held: &Held) -> (Vec<u16>, Vec<u16>) {
-        (held.parts.keys().copied().collect(), held.leaving.iter().copied().collect())
+        (held.parts.keys().copied().collect(), held.leaving.keys().copied().collect())
     }
 
     #[test]
     fn what_is_too_much_leaves_and_stays_leaving_until_it_was_released() {
-        let none = BTreeSet::new();
+        let none = HashSet::new();
         let all = next(&Held::default(), &none, &holdings(&[0, 1, 2, 3], 4));
         assert_eq!(parts(&all), (vec![0, 1, 2, 3], vec![]));
         let too_much = next(&all, &none, &holdings(&[0, 1, 2, 3], 2));
         assert_eq!(parts(&too_much), (vec![0, 1], vec![2, 3]));
         let again = next(&too_much, &none, &holdings(&[0, 1, 2, 3], 4));
         assert_eq!(parts(&again), (vec![0, 1], vec![2, 3]), "what is being ended is ended");
-        let back = next(&again, &BTreeSet::from([2, 3]), &holdings(&[0, 1, 2], 4));
+        let released = HashSet::from([hold(2, 1), hold(3, 1)]);
+        let back = next(&again, &released, &holdings(&[0, 1, 2], 4));
         assert_eq!(parts(&back), (vec![0, 1, 2], vec![]), "taken again after it was released");
+    }
+
+    #[test]
+    fn a_part_that_was_lost_and_taken_anew_is_another_hold() {
+        let leaving = next(&Held::default(), &HashSet::new(), &holdings(&[0, 1], 1));
+        assert_eq!(parts(&leaving), (vec![0], vec![1]));
+        let anew = Holdings { holds: vec![hold(0, 1), hold(1, 3)], fair: 2, members: Vec::new() };
+        let now = next(&leaving, &HashSet::new(), &anew);
+        assert_eq!(parts(&now), (vec![0, 1], vec![]), "it need not be let go of");
+        assert!(now.has(&hold(1, 3)) && !now.has(&hold(1, 1)));
+        let too_much = next(&now, &HashSet::new(), &Holdings { fair: 1, ..anew });
+        assert_eq!(too_much.leaving, BTreeMap::from([(1, hold(1, 3))]), "and leaves as what it now is");
     }
 }

@@ -58,7 +58,11 @@ impl Registry {
             Collection::Watches if self.is_news(event) => match event.action {
                 Action::Create => {
                     let watched = self.add(&event.record, shared);
-                    watched.iter().for_each(|watched| watched.begin(shared));
+                    watched.iter().for_each(|watched| {
+                        // It may begin with what was before.
+                        watched.catch_up_to(event.revision - 1, shared);
+                        watched.begin(shared);
+                    });
                 }
                 Action::Delete => self.remove(&event.record.key),
                 _ => {
@@ -100,7 +104,7 @@ impl Registry {
             return None;
         };
         let (notes, paused) = (Notes::parse(&record.notes), watch::paused(record).is_some());
-        let cursor = record.cursor.unwrap_or(record.revision);
+        let cursor = record.cursor.unwrap_or_else(|| watch::begins_after(record));
         let number = self.next;
         self.next += 1;
         self.trie.insert(&watch.pattern, number);

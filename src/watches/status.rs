@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::{Trie, message::Message, notes::Notes};
+use super::{Trie, notes::Notes};
 use crate::{
-    primitives::{Answer, List, Query, Record, dead_letter, rfc3339, watch},
+    primitives::{Answer, Event, List, Pattern, Query, Record, dead_letter, rfc3339, watch},
     store::{Store, StoreError},
 };
 
@@ -83,12 +83,17 @@ fn status(record: &Record, lag: u64, counted_from: u64, dead_letters: usize) -> 
 /// How many events wait for each watch, and after which revision they were counted.
 async fn lags(store: &dyn Store, records: &[Record], head: u64) -> Result<(Vec<u64>, u64), StoreError> {
     let mut trie = Trie::default();
-    for (number, record) in records.iter().enumerate() {
-        let scheme = record.text("endpoint").split(':').next().unwrap_or_default();
-        if let Some(watch) = watch::stored(record, &[scheme]) {
-            trie.insert(&watch.pattern, number);
-        }
+    let patterns: Vec<Option<Pattern>> = records.iter().map(watch::pattern).collect();
+    for (number, pattern) in patterns.iter().enumerate() {
+        pattern.iter().for_each(|pattern| trie.insert(pattern, number));
     }
+    let waits = |event: &Event, number: usize| {
+        let record = &records[number];
+        event.revision > record.cursor.unwrap_or_default()
+            && patterns[number]
+                .as_ref()
+                .is_some_and(|pattern| dead_letter::is_told(&record.key, pattern, &event.record.key))
+    };
     let cursor = |record: &Record| record.cursor.unwrap_or_default();
     let oldest = records.iter().map(cursor).min().unwrap_or(head);
     let mut from = oldest.max(head.saturating_sub(MOST as u64));
@@ -102,9 +107,9 @@ async fn lags(store: &dyn Store, records: &[Record], head: u64) -> Result<(Vec<u
             events => events?,
         };
         let Some(last) = events.last().map(|event| event.revision) else { break };
-        for message in events.into_iter().filter(|event| event.revision <= head).map(Message::new) {
-            for number in trie.matches(message.segments()) {
-                lags[number] += u64::from(message.revision() > cursor(&records[number]));
+        for event in events.iter().filter(|event| event.revision <= head) {
+            for number in trie.matches(&event.segments()) {
+                lags[number] += u64::from(waits(event, number));
             }
         }
         at = last;

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::{message::Message, metrics::Census, notes::Notes, worker::Shared};
 use crate::{
     primitives::{
-        Collection, Event, Hold, Key, Segment, dead_letter, millis,
-        watch::{self, Deliver, Watch},
+        Event, Hold, Key, dead_letter, millis,
+        watch::{Deliver, Watch},
     },
     store::Cursor,
 };
@@ -190,10 +190,12 @@ impl Watched {
         }
     }
 
-    /// When nothing waits, everything up to `revision` is dealt with; whether that moved the cursor.
+    /// When nothing waits, everything up to `revision` is dealt with; whether that moved the cursor. Of one that is
+    /// held back nobody knows yet what waits.
     pub(super) fn skip_to(&self, revision: u64) -> bool {
         let mut state = self.state();
-        let is_idle = !state.working && state.waiting.is_empty() && state.missed == 0 && !self.wants_present(&state);
+        let nothing_waits = state.waiting.is_empty() && state.missed == 0 && !self.wants_present(&state);
+        let is_idle = nothing_waits && !state.working && !state.held_back;
         let moves = is_idle && state.cursor < revision;
         if moves {
             state.cursor = revision;
@@ -220,13 +222,9 @@ impl Watched {
         }
     }
 
-    /// Whether it is told of an event. Of dead letters only those are told who ask for them by name, and nobody of
-    /// their own: an endpoint that takes nothing would make more and more of them.
+    /// Whether it is told of an event that its pattern matches.
     pub(super) fn may_be_told(&self, message: &Message) -> bool {
-        let Some(key) = message.event().map(|event| &event.record.key) else { return true };
-        key.collection() != Collection::DeadLetters
-            || (matches!(self.watch.pattern.segments().first(), Some(Segment::Is(_)))
-                && dead_letter::watch_of(key) != watch::name_of(&self.key))
+        message.event().is_none_or(|event| dead_letter::is_told(&self.key, &self.watch.pattern, &event.record.key))
     }
 
     /// Whether an event is for it.
@@ -244,15 +242,19 @@ impl Watched {
 
     /// Whether its worker is to go on.
     pub(super) fn goes_on(&self, shared: &Shared) -> bool {
-        !self.ended.load(Ordering::Acquire) && !*shared.stopping.borrow() && !self.state().paused
+        !self.is_over(shared) && !self.state().paused
+    }
+
+    fn is_over(&self, shared: &Shared) -> bool {
+        self.ended.load(Ordering::Acquire) || *shared.stopping.borrow()
     }
 
     /// What its worker does now; with [`Step::End`] there is none any more.
     pub(super) fn next(&self, shared: &Shared) -> Step {
-        let goes_on = self.goes_on(shared);
+        let is_over = self.is_over(shared);
         let mut state = self.state();
-        // It may have been paused in between, but not have been told to go on: that starts no second worker.
-        let step = if goes_on && !state.paused { self.step(&mut state) } else { Step::End };
+        // Looked at under the same lock: whoever resumes it sees a worker that goes on, or none.
+        let step = if is_over || state.paused { Step::End } else { self.step(&mut state) };
         if matches!(step, Step::End) {
             state.working = false;
         }

@@ -8,6 +8,8 @@ mod indexes;
 mod lists;
 mod log;
 mod odd;
+mod owners;
+mod private;
 mod schema;
 mod survival;
 mod trim;

@@ -14,6 +14,7 @@ mod figures;
 mod http_agent;
 mod layers;
 mod outage;
+mod owners;
 mod page;
 mod poke;
 mod race;

@@ -1,4 +1,7 @@
 //! The way of an event from a commit to an endpoint.
 
+mod dead_letters;
 mod delivery;
+mod options;
+mod pause;
 mod progress;

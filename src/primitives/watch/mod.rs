@@ -287,6 +287,18 @@ pub fn stored(record: &Record, schemes: &[&str]) -> Option<Watch> {
     Some(watch)
 }
 
+/// The pattern of a stored watch, if this version still understands it.
+#[must_use]
+pub fn pattern(record: &Record) -> Option<Pattern> {
+    Pattern::parse(record.text(PATTERN)).ok()
+}
+
+/// After which revision a stored watch begins: where it was made, if it did not say.
+#[must_use]
+pub fn begins_after(record: &Record) -> u64 {
+    options::begins_after(record).map_or(record.revision, |after| after.min(record.revision))
+}
+
 /// Whether a watch as an event tells of it lacks its secrets, so that it has to be read.
 #[must_use]
 pub fn is_incomplete(record: &Record) -> bool {

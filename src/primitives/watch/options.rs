@@ -104,8 +104,10 @@ impl Options {
         if self.content == Content::CloudEvents {
             edit = edit.set(CONTENT, "cloudevents");
         }
-        if self.from == From::Current {
-            edit = edit.set(FROM, "current");
+        match self.from {
+            From::Now => {}
+            From::Current => edit = edit.set(FROM, "current"),
+            From::Revision(after) => edit = edit.set(FROM, after.to_string()),
         }
         if let Some(secret) = &self.secret {
             edit = edit.set(SIGNED, "yes").set(PRIVATE_SECRET, secret.to_text());
@@ -134,6 +136,11 @@ pub(super) fn restore(watch: &mut Watch, record: &Record) {
     watch.headers = headers.into_iter().map(|(name, value)| (name, Hidden::new(value))).collect();
 }
 
+/// The revision after which a stored watch begins, if it named one.
+pub(super) fn begins_after(record: &Record) -> Option<u64> {
+    record.text(FROM).parse().ok()
+}
+
 /// Whether a record, as an event tells of it, leaves out what its deliveries need.
 pub(super) fn is_incomplete(record: &Record) -> bool {
     let lacks = |told: &str, private: &str| record.fields.contains_key(told) && !record.fields.contains_key(private);
@@ -143,8 +150,10 @@ pub(super) fn is_incomplete(record: &Record) -> bool {
 /// What a watch's JSON says of its options: nothing of those that are as usual.
 pub(super) fn entries<M: serde::ser::SerializeMap>(record: &Record, map: &mut M) -> Result<(), M::Error> {
     for key in [DELIVER, CONTENT, FROM] {
-        if !record.text(key).is_empty() {
-            map.serialize_entry(key, record.text(key))?;
+        match record.text(key) {
+            "" => {}
+            _ if key == FROM && begins_after(record).is_some() => map.serialize_entry(key, &begins_after(record))?,
+            text => map.serialize_entry(key, text)?,
         }
     }
     if !record.text(SIGNED).is_empty() {

@@ -18,9 +18,6 @@ pub(super) fn hold(connection: &Connection, beat: &Beat, now: i64) -> Result<Hol
         let mut insert = connection.prepare_cached("INSERT INTO agents (id, name, until) VALUES (?1, ?2, ?3)")?;
         insert.execute(params![me, beat.name, now.saturating_add(ttl)])?;
     }
-    connection
-        .prepare_cached("UPDATE parts SET owner = NULL WHERE owner NOT IN (SELECT id FROM agents)")?
-        .execute([])?;
     for part in &beat.release {
         let mut free = connection.prepare_cached("UPDATE parts SET owner = NULL WHERE number = ?1 AND owner = ?2")?;
         free.execute(params![part, me])?;
@@ -29,16 +26,19 @@ pub(super) fn hold(connection: &Connection, beat: &Beat, now: i64) -> Result<Hol
     let members: Vec<(Vec<u8>, String)> =
         select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
     let rank = members.iter().position(|(id, _)| id == me);
-    let fair = rank.map_or(0, |rank| fair_share(rank, members.len()));
+    let names = members.iter().map(|(_, name)| name.clone()).collect();
+    let Some(rank) = rank else { return Ok(Holdings { holds: Vec::new(), fair: 0, members: names }) };
+    let fair = fair_share(rank, members.len());
     let missing = fair.saturating_sub(owned(connection, beat.member)?.len());
+    // What belongs to nobody alive stays its last owner's until it is taken: that one may come back before.
     connection
         .prepare_cached(
             "UPDATE parts SET owner = ?1, fence = fence + 1
-             WHERE number IN (SELECT number FROM parts WHERE owner IS NULL ORDER BY number LIMIT ?2)",
+             WHERE number IN (SELECT number FROM parts WHERE owner IS NULL OR owner NOT IN (SELECT id FROM agents)
+                              ORDER BY number LIMIT ?2)",
         )?
         .execute(params![me, missing])?;
-    let holds = owned(connection, beat.member)?;
-    Ok(Holdings { holds, fair, members: members.into_iter().map(|(_, name)| name).collect() })
+    Ok(Holdings { holds: owned(connection, beat.member)?, fair, members: names })
 }
 
 /// Whether a part is still held as it was.

@@ -59,6 +59,26 @@ impl Client {
         let body = serde_json::json!({"pattern": pattern, "endpoint": endpoint});
         self.put_ok("/watches", body.to_string()).await
     }
+
+    /// `PUT /watches` with options, which must succeed; the path of the watch.
+    pub async fn watch_with(&self, pattern: &str, endpoint: &str, options: &Value) -> String {
+        let mut body = serde_json::json!({"pattern": pattern, "endpoint": endpoint});
+        body.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+        watch_path(&self.put_ok("/watches", body.to_string()).await)
+    }
+
+    /// `GET` of something that is there.
+    pub async fn see(&self, path: &str) -> Value {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "GET {path}: {}", answer.text());
+        answer.json()
+    }
+}
+
+/// Where the watch is that was just put: `/watches/NAME`.
+pub fn watch_path(put: &Answer) -> String {
+    let name = put.json()["name"].as_str().expect("a watch has a name").to_owned();
+    format!("/watches/{}", name.replace('/', "%2F").replace('+', "%2B"))
 }
 
 /// What a server said.

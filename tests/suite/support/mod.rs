@@ -17,9 +17,9 @@ use std::{
 };
 
 pub use agent::{agent_options, deliver, delivery, failure, http_agent, watch_to};
-pub use client::{Answer, Client};
+pub use client::{Answer, Client, watch_path};
 pub use database::{Backend, Database, whole_log};
-pub use noah::{Noah, command};
+pub use noah::{Noah, Sibling, command};
 pub use rabbit::{MAX_MESSAGE_BYTES, Rabbit, header};
 pub use raw::{Raw, RawAnswer};
 pub use receiver::{Behaviour, Hit, Receiver};

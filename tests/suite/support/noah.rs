@@ -1,8 +1,13 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader},
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -19,6 +24,7 @@ pub struct Noah {
     address: String,
     stdout: Arc<Mutex<String>>,
     starts: u32,
+    siblings: AtomicU32,
     client: Client,
 }
 
@@ -38,7 +44,7 @@ impl Noah {
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
         let (child, address, stdout) = launch(&database, ANYWHERE, &args, 1);
         let client = Client::new(format!("http://{address}"));
-        Self { database, args, child, address, stdout, starts: 1, client }
+        Self { database, args, child, address, stdout, starts: 1, siblings: AtomicU32::new(0), client }
     }
 
     /// Starts it again on the same store. It must have ended.
@@ -60,8 +66,10 @@ impl Noah {
 
     /// Another server on the same store, which this one must outlive.
     pub fn sibling(&self) -> Sibling {
-        let (child, address, _) = launch(&self.database, ANYWHERE, &self.args, 100 + self.starts);
-        Sibling { child, client: Client::new(format!("http://{address}")) }
+        let number = 1_000 + self.siblings.fetch_add(1, Ordering::Relaxed);
+        let (child, address, _) = launch(&self.database, ANYWHERE, &self.args, number);
+        let log = log_file(&self.database, number);
+        Sibling { child, log, client: Client::new(format!("http://{address}")) }
     }
 
     /// Where it listens: `127.0.0.1:PORT`.
@@ -102,14 +110,7 @@ impl Noah {
 
     /// Waits until it has ended.
     pub fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "noah does not stop");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait(&mut self.child)
     }
 
     /// Asks it to stop, and waits until it has; it must say that all went well.
@@ -147,7 +148,38 @@ impl Drop for Noah {
 /// A second server on a store.
 pub struct Sibling {
     child: Child,
+    log: PathBuf,
     client: Client,
+}
+
+impl Sibling {
+    /// Ends it without a chance to do anything about it.
+    pub fn kill9(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop, and waits until it has; it must say that all went well.
+    pub fn terminate(&mut self) {
+        signal(&self.child, libc::SIGTERM);
+        let status = wait(&mut self.child);
+        assert!(status.success(), "the other noah ended with {status}");
+    }
+
+    /// Stops it from doing anything, while its connections stay open.
+    pub fn freeze(&self) {
+        signal(&self.child, libc::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        signal(&self.child, libc::SIGCONT);
+    }
+
+    /// What it has logged.
+    pub fn logs(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
 }
 
 impl std::ops::Deref for Sibling {
@@ -162,6 +194,20 @@ impl Drop for Sibling {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- what the other noah said:\n{}---", self.logs());
+        }
+    }
+}
+
+fn wait(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "noah does not stop");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -199,7 +245,7 @@ fn command_on(database: &Database) -> Command {
     command
 }
 
-fn log_file(database: &Database, start: u32) -> std::path::PathBuf {
+fn log_file(database: &Database, start: u32) -> PathBuf {
     database.dir().join(format!("noah-{start}.log"))
 }
 

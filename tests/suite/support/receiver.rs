@@ -120,6 +120,13 @@ impl Receiver {
         self.hits().iter().map(Hit::revision).collect()
     }
 
+    /// The revisions it was sent at this path, in the order they came.
+    pub fn revisions_at(&self, path: &str) -> Vec<u64> {
+        let state = self.state.lock().unwrap();
+        let hits = state.hits.iter().filter(|hit| hit.path == path);
+        hits.map(|hit| hit.headers["noah-revision"].parse().unwrap()).collect()
+    }
+
     /// Everything it has been sent, once that is at least `count` deliveries.
     pub async fn at_least(&self, count: usize) -> Vec<Hit> {
         let what = format!("{count} deliveries to {}", self.address);
