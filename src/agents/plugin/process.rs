@@ -171,7 +171,11 @@ impl Talk {
         // Both stay until the end is noted, so that who waits for a place among the requests learns of it then.
         tokio::pin!(reading, writing);
         let why = tokio::select! {
-            why = &mut reading => why,
+            why = &mut reading => match timeout(GRACE, child.wait()).await {
+                // One that ended closed its stdout a little before.
+                Ok(Ok(status)) => format!("ended ({status})"),
+                _ => why,
+            },
             Ok(()) = &mut writing => {
                 // Nobody needs it any more, and its stdin has ended. What it still answers is for nobody.
                 let _ = timeout(GRACE, child.wait()).await;

@@ -43,7 +43,7 @@ async fn a_job_that_cannot_be_run_is_tried_again() {
     rundeck.at_least(2).await;
     rundeck.behave(Behaviour::Answer(200));
     eventually("the job is run", || async { noah.logs().contains(": delivered ").then_some(()) }).await;
-    assert!(noah.logs().contains("Rundeck answered 409 Conflict"), "{}", noah.logs());
+    assert!(noah.logs().contains("Rundeck: it answered 409 Conflict"), "{}", noah.logs());
 }
 
 #[tokio::test]

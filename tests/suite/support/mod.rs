@@ -4,6 +4,7 @@ mod agent;
 pub mod certificates;
 mod client;
 mod database;
+mod delivering;
 mod noah;
 pub mod python;
 mod rabbit;
@@ -19,6 +20,7 @@ use std::{
 pub use agent::{agent_options, deliver, delivery, failure, http_agent, watch_to};
 pub use client::{Answer, Client, watch_path};
 pub use database::{Backend, Database, whole_log};
+pub use delivering::Delivering;
 pub use noah::{Noah, Sibling, command};
 pub use rabbit::{MAX_MESSAGE_BYTES, Rabbit, header};
 pub use raw::{Raw, RawAnswer};
