@@ -132,9 +132,8 @@ async fn kill_and_deliver(events: usize, kills: usize, rate: usize) {
     let every = Duration::from_secs(1) * u32::try_from(WRITERS).unwrap() / u32::try_from(rate).unwrap();
     let start = Instant::now();
     let client = world.noah.client().clone();
-    let writers: Vec<_> = (0..WRITERS)
-        .map(|writer| tokio::spawn(write(client.clone(), writer, Arc::clone(&left), every)))
-        .collect();
+    let writers: Vec<_> =
+        (0..WRITERS).map(|writer| tokio::spawn(write(client.clone(), writer, Arc::clone(&left), every))).collect();
     // Another course each time, but one that can be had again.
     let seed = std::env::var("NOAH_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let mut random = Random(seed.unwrap_or_else(|| u64::from(std::process::id())));

@@ -22,6 +22,8 @@ const LONGEST_LINE: usize = 64 * 1024;
 /// How long a plug-in may take to end when its stdin has ended, and its last answers to be read when it has.
 const GRACE: Duration = Duration::from_secs(2);
 
+const CLOSED: &str = "closed its stdout";
+
 /// A plug-in that was started. When this is dropped it is told to end, by the end of its stdin.
 pub(super) struct Process {
     requests: mpsc::Sender<Vec<u8>>,
@@ -171,9 +173,12 @@ impl Talk {
         // Both stay until the end is noted, so that who waits for a place among the requests learns of it then.
         tokio::pin!(reading, writing);
         let why = tokio::select! {
-            why = &mut reading => match timeout(GRACE, child.wait()).await {
-                // One that ended closed its stdout a little before.
-                Ok(Ok(status)) => format!("ended ({status})"),
+            why = &mut reading => match why.as_str() {
+                // One that ends does so a little before it has ended.
+                CLOSED => match timeout(GRACE, child.wait()).await {
+                    Ok(Ok(status)) => format!("ended ({status})"),
+                    _ => why,
+                },
                 _ => why,
             },
             Ok(()) = &mut writing => {
@@ -222,7 +227,7 @@ async fn read(stdout: ChildStdout, greeted: watch::Sender<bool>, state: &Mutex<S
         let line = match lines.next().await {
             Ok(Some(line)) if line.is_whole => line.bytes,
             Ok(Some(_)) => return format!("said a line of more than {LONGEST_LINE} bytes"),
-            Ok(None) => return "closed its stdout".to_owned(),
+            Ok(None) => return CLOSED.to_owned(),
             Err(error) => return format!("cannot be read: {error}"),
         };
         let heard = if *greeted.borrow() { hear(line, state) } else { protocol::read_greeting(line) };
