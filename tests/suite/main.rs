@@ -13,6 +13,7 @@ mod feed;
 mod figures;
 mod http_agent;
 mod layers;
+mod metrics;
 mod nothing_lost;
 mod outage;
 mod owners;
