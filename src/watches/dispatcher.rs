@@ -367,7 +367,7 @@ impl Dispatch {
         let is_new = |hold: &&Hold| self.releasing.get(&hold.part) != Some(hold);
         let leaving: Vec<Hold> = held.leaving.values().filter(is_new).copied().collect();
         if !leaving.is_empty() {
-            self.release(leaving, ended);
+            leaving.iter().for_each(|hold| self.release(*hold, &ended));
         }
         self.releasing.clone_from(&held.leaving);
         let known: BTreeMap<u16, Hold> = self.registry.parts().map(|hold| (hold.part, hold)).collect();
@@ -378,9 +378,11 @@ impl Dispatch {
         Ok(())
     }
 
-    /// Tells the owner of parts once nothing of them is under way any more, and all of it is saved.
-    fn release(&self, holds: Vec<Hold>, ended: Vec<Arc<Watched>>) {
+    /// Tells the owner of a part once nothing of it is under way any more, and all of it is saved. Each goes by itself,
+    /// so that an endpoint that hangs holds up its own part only.
+    fn release(&self, hold: Hold, ended: &[Arc<Watched>]) {
         let (release, shared) = (self.holder.release.clone(), Arc::clone(&self.shared));
+        let ended: Vec<Arc<Watched>> = ended.iter().filter(|watched| watched.hold == hold).map(Arc::clone).collect();
         tokio::spawn(async move {
             for watched in &ended {
                 watched.quiet().await;
@@ -388,10 +390,8 @@ impl Dispatch {
             while !shared.cursors.save(shared.store.as_ref()).await {
                 tokio::time::sleep(AGAIN).await;
             }
-            for hold in holds {
-                // Nobody listens any more when the process ends: then all is let go of.
-                let _ = release.send(hold);
-            }
+            // Nobody listens any more when the process ends: then all is let go of.
+            let _ = release.send(hold);
         });
     }
 

@@ -3,6 +3,7 @@
 mod checks;
 mod commits;
 mod cursors;
+mod fences;
 mod handles;
 mod indexes;
 mod lists;

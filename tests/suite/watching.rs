@@ -5,3 +5,4 @@ mod delivery;
 mod options;
 mod pause;
 mod progress;
+mod which;
