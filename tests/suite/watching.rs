@@ -4,5 +4,6 @@ mod dead_letters;
 mod delivery;
 mod options;
 mod pause;
+mod present;
 mod progress;
 mod which;

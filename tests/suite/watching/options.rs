@@ -37,6 +37,7 @@ async fn unknown_keys_are_missing_parameters_as_ever(noah: Noah) {
 async fn a_bad_value_is_refused_and_what_is_allowed_is_named(noah: Noah) {
     let head = noah.put_ok("/ephemerals/a", "x").await.revision();
     let beyond = format!("up to {head}");
+    let long = "hunter2".repeat(500);
     let (hook, secret) = ("http://127.0.0.1:1/", "whsec_ and 24 to 64 bytes in base64");
     for (endpoint, options, words) in [
         (hook, json!({"deliver": "newest"}), "deliver is all or latest"),
@@ -61,7 +62,9 @@ async fn a_bad_value_is_refused_and_what_is_allowed_is_named(noah: Noah) {
         (hook, json!({"headers": "x: hunter2"}), "an object of header names and values"),
         (hook, json!({"headers": {"x": 1}}), "an object of header names and values"),
         (hook, json!({"headers": {"X-A": "1", "x-a": "hunter2"}}), "x-a is given twice"),
-        (hook, json!({"headers": {"x": "hunter2".repeat(1_200)}}), "8192 bytes"),
+        (hook, json!({"headers": {"x": "hunter2".repeat(1_200)}}), "at most 4096"),
+        (hook, json!({"headers": {"x": long, "y": long, "z": long}}), "8192 bytes"),
+        (hook, json!({"headers": {"host": "hunter2"}}), "host"),
         ("dummy://x", json!({"secret": true}), "http:// or https://"),
         ("dummy://x", json!({"headers": {"x": "hunter2"}}), "http://"),
         ("dummy://x", json!({"content": "cloudevents"}), "http://"),
