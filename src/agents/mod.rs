@@ -212,12 +212,33 @@ impl Agents {
         }
     }
 
-    /// Has the endpoint's agent make one attempt, as soon as it is not too busy. Waiting for that takes no time from
-    /// the attempt, and ends when this is dropped.
-    pub async fn deliver(&self, watch: &Watch, delivery: &Delivery) -> Outcome {
+    /// Waits until the endpoint's agent and its host are not too busy for an attempt. Whoever drops this waits no more.
+    pub async fn turn<'a>(&'a self, watch: &'a Watch) -> Turn<'a> {
         let url = watch.endpoint.url();
         match self.0.get(url.scheme()) {
-            Some(Limited { agent, limits }) => limits.within(url, agent.deliver(watch, delivery)).await,
+            Some(Limited { agent, limits }) => Turn { watch, agent: Some((agent.as_ref(), limits.turn(url).await)) },
+            None => Turn { watch, agent: None },
+        }
+    }
+
+    /// Has the endpoint's agent make one attempt, when its turn has come. Waiting for that takes no time from the
+    /// attempt.
+    pub async fn deliver(&self, watch: &Watch, delivery: &Delivery) -> Outcome {
+        self.turn(watch).await.deliver(delivery).await
+    }
+}
+
+/// The turn of a watch's endpoint to get an attempt. Others wait for theirs until it is over.
+pub struct Turn<'a> {
+    watch: &'a Watch,
+    agent: Option<(&'a dyn Agent, limits::Turn<'a>)>,
+}
+
+impl Turn<'_> {
+    /// Makes the attempt.
+    pub async fn deliver(self, delivery: &Delivery) -> Outcome {
+        match &self.agent {
+            Some((agent, _turn)) => agent.deliver(self.watch, delivery).await,
             None => Outcome::failed(NOBODY),
         }
     }

@@ -14,7 +14,7 @@ use super::{
     watched::{Step, Watched},
 };
 use crate::{
-    agents::{Agents, Delivery, Outcome},
+    agents::{Agents, Delivery, Outcome, Turn},
     primitives::{
         Key, Plan,
         dead_letter::{self, Letter},
@@ -90,14 +90,12 @@ impl Watched {
         let next = self.state().notes.next.unwrap_or_default() - millis();
         self.pause_for(Duration::from_millis(u64::try_from(next).unwrap_or_default()), shared).await;
         loop {
-            if !self.may_deliver(shared).await {
-                return Ended::Stopped;
-            }
+            let Some(turn) = self.turn(shared).await else { return Ended::Stopped };
             if self.is_superseded(message) {
                 return Ended::GivenUp;
             }
             delivery.attempt += 1;
-            match self.attempt(&delivery, shared).await {
+            match self.attempt(turn, &delivery, shared).await {
                 Outcome::Delivered => {
                     let (revision, attempt, channel) = (delivery.revision, delivery.attempt, &delivery.label);
                     tracing::info!(watch = %self.id, revision, channel, endpoint = %self.watch.endpoint, attempt, "delivered");
@@ -120,9 +118,9 @@ impl Watched {
         }
     }
 
-    async fn attempt(&self, delivery: &Delivery, shared: &Shared) -> Outcome {
+    async fn attempt(&self, turn: Turn<'_>, delivery: &Delivery, shared: &Shared) -> Outcome {
         let start = Instant::now();
-        let outcome = shared.agents.deliver(&self.watch, delivery).await;
+        let outcome = turn.deliver(delivery).await;
         shared.metrics.attempted(self.scheme(), delivery.attempt, start.elapsed(), &outcome);
         outcome
     }
@@ -212,10 +210,8 @@ impl Watched {
                 return;
             }
             for record in letters {
-                if !self.may_deliver(shared).await {
-                    return self.remember_redrive();
-                }
-                let plan = self.send_letter(&record.key, dead_letter::stored(&record), shared).await;
+                let Some(turn) = self.turn(shared).await else { return self.remember_redrive() };
+                let plan = self.send_letter(turn, &record.key, dead_letter::stored(&record), shared).await;
                 if !self.commit(plan, shared).await {
                     return self.remember_redrive();
                 }
@@ -223,19 +219,19 @@ impl Watched {
         }
     }
 
-    async fn send_letter(self: &Arc<Self>, key: &Key, mut letter: Letter, shared: &Shared) -> Plan {
+    async fn send_letter(self: &Arc<Self>, turn: Turn<'_>, key: &Key, mut letter: Letter, shared: &Shared) -> Plan {
         let (revision, attempt) = (letter.revision, letter.attempts + 1);
         let delivery = Delivery {
             id: format!("{}-{revision}", self.id),
             revision,
             action: known_action(&letter.action),
-            label: letter.channel.clone(),
+            label: label_of(&letter.channel),
             channel: letter.channel.clone(),
             time: letter.time,
             attempt,
             body: letter.event.clone(),
         };
-        let why = match self.attempt(&delivery, shared).await {
+        let why = match self.attempt(turn, &delivery, shared).await {
             Outcome::Delivered => {
                 tracing::info!(watch = %self.id, revision, endpoint = %self.watch.endpoint, attempt, "a dead letter was delivered");
                 self.state().notes.success = Some(millis());
@@ -270,16 +266,21 @@ impl Watched {
         }
     }
 
-    /// Waits until this process surely holds the watch; `false` when told to stop.
-    async fn may_deliver(&self, shared: &Shared) -> bool {
+    /// Waits until this process surely holds the watch and it is its endpoint's turn; `None` when told to stop.
+    async fn turn<'a>(&'a self, shared: &'a Shared) -> Option<Turn<'a>> {
         let mut valid_until = shared.valid_until.clone();
         while self.goes_on(shared) {
-            if Instant::now() < *valid_until.borrow_and_update() {
-                return true;
+            if Instant::now() >= *valid_until.borrow_and_update() {
+                self.until_told(async { drop(valid_until.changed().await) }, shared).await;
+                continue;
             }
-            self.until_told(async { drop(valid_until.changed().await) }, shared).await;
+            let turn = self.until_told(shared.agents.turn(&self.watch), shared).await;
+            // That may have taken a while.
+            if turn.is_some() && self.goes_on(shared) && Instant::now() < *valid_until.borrow() {
+                return turn;
+            }
         }
-        false
+        None
     }
 
     /// After a delivery to an endpoint that has too much to do: waits, each time half as long.
@@ -300,21 +301,28 @@ impl Watched {
         }
     }
 
-    async fn until_told(&self, something: impl Future<Output = ()>, shared: &Shared) {
+    /// What something gives, unless it is told something before.
+    async fn until_told<T>(&self, something: impl Future<Output = T>, shared: &Shared) -> Option<T> {
         let mut stopping = shared.stopping.clone();
         let changed = self.changed.notified();
         tokio::pin!(changed);
         // From here on it hears of a change; before, `goes_on` sees it.
         changed.as_mut().enable();
         if !self.goes_on(shared) {
-            return;
+            return None;
         }
         tokio::select! {
-            () = something => {}
-            () = changed => {}
-            _ = stopping.wait_for(|stopping| *stopping) => {}
+            given = something => Some(given),
+            () = changed => None,
+            _ = stopping.wait_for(|stopping| *stopping) => None,
         }
     }
+}
+
+/// A letter's channel as it may be logged: the name of a watch holds its endpoint.
+fn label_of(channel: &str) -> String {
+    let hidden = ["//noah/watchers/", "//noah/dead-letters/"].into_iter().find(|kind| channel.starts_with(kind));
+    hidden.map_or_else(|| channel.to_owned(), |kind| format!("{kind}…"))
 }
 
 /// The word of an action, as the transports name it.
