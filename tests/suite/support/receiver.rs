@@ -2,7 +2,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -21,6 +21,8 @@ pub enum Behaviour {
     Answer(u16),
     /// It sends the sender somewhere else.
     Redirect(String),
+    /// It takes its time, and then says 200.
+    Slow(Duration),
     /// It never answers.
     Hang,
 }
@@ -172,6 +174,10 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
         let (status, more) = match behaviour {
             Behaviour::Answer(status) => (status, String::new()),
             Behaviour::Redirect(to) => (302, format!("location: {to}\r\n")),
+            Behaviour::Slow(time) => {
+                tokio::time::sleep(time).await;
+                (200, String::new())
+            }
             Behaviour::Hang => std::future::pending().await,
         };
         let answer = format!("HTTP/1.1 {status} So It Is\r\n{more}content-length: 0\r\n\r\n");
