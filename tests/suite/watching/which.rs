@@ -61,14 +61,14 @@ async fn of_what_waits_only_the_newest_of_each_path_is_delivered(Hasty(noah): Ha
         let newest = storm(&noah, 1_000).await;
         receiver.behave(Behaviour::Answer(200));
         let last = *newest.last().unwrap();
-        let hits = receiver.until_revision(last).await;
+        receiver.until_revision(last).await;
         let revisions = receiver.revisions();
         assert!(revisions.is_sorted(), "{behaviour:?}: in order: {revisions:?}");
         let mut distinct = revisions.clone();
         distinct.dedup();
         assert!(distinct.ends_with(&newest), "{behaviour:?}: {distinct:?} ends with {newest:?}");
-        // What was the newest of its path when it was tried; there is no time to try many.
-        assert!(hits.len() < 60 && distinct.len() < 30, "{behaviour:?}: {revisions:?}");
+        // What was the newest of its path when it was tried: a few a second.
+        assert!(distinct.len() < 200, "{behaviour:?}: {} of 1,000 were tried: {revisions:?}", distinct.len());
         let next = noah.put_ok("/ephemerals/p/1", "next").await.revision();
         receiver.until_revision(next).await;
         assert!(receiver.revisions().ends_with(&[last, next]), "and nothing in between");
