@@ -1,8 +1,11 @@
 //! Servers that come and go, and nothing goes wrong.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use noah::{
@@ -44,6 +47,8 @@ async fn two_servers_share_the_watches_and_deliver_nothing_twice(pair: Pair) {
 }
 
 async fn servers_that_come_and_go_repeat_nothing_and_skip_nothing(mut pair: Pair) {
+    // So that deliveries are under way whenever parts move.
+    pair.receiver.behave(Behaviour::Slow(Duration::from_millis(30)));
     let traffic = Traffic::through(pair.noah.client());
     let mut third = pair.noah.sibling();
     pair.shared_by(3).await;

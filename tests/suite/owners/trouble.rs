@@ -5,13 +5,16 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::task::JoinHandle;
 
 use super::{Pair, TAKEN_OVER, Traffic, WATCHES, hook};
-use crate::support::{Backend, Client, Database, eventually, on_both_stores};
+use crate::support::{Backend, Behaviour, Client, Database, Noah, Receiver, eventually, on_both_stores};
+
+/// For how long a server holds its watches that is not heard of.
+const LEASE: Duration = Duration::from_secs(3);
 
 /// Looks again and again how far the watches have come; none may ever go back.
 struct Cursors {
@@ -84,6 +87,35 @@ async fn a_server_that_was_frozen_past_its_lease_sets_nothing_back(mut pair: Pai
     cursors.never_went_back().await;
     println!("after a freeze {again} deliveries were made again");
     assert!(again <= 2 * WATCHES, "only what was under way, or just over, is delivered again: {again}");
+}
+
+/// Waits until that long after `since`: what may not happen in between is looked at afterwards.
+async fn passed(since: Instant, time: Duration) {
+    eventually("time passes", || async { (since.elapsed() >= time).then_some(()) }).await;
+}
+
+/// Who cannot say that it is alive may not be the owner any more, and others may deliver in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_cannot_reach_its_store_stops_delivering_once_its_lease_is_over() {
+    let mut noah = Noah::on(Backend::Redis).await;
+    let receiver = Receiver::start().await;
+    receiver.behave(Behaviour::Answer(503));
+    noah.watch("//noah/ephemerals", &receiver.url("/")).await;
+    let event = noah.put_ok("/ephemerals/a", "").await.revision();
+    receiver.at_least(2).await;
+    noah.database.redis().freeze();
+    let frozen = Instant::now();
+    // An attempt that began before may be under way a little longer.
+    passed(frozen, LEASE + Duration::from_millis(500)).await;
+    let before = receiver.count();
+    assert!(before > 2, "as long as it holds its watches it goes on");
+    receiver.behave(Behaviour::Answer(200));
+    // It would have tried at least once in that time.
+    passed(frozen, LEASE + Duration::from_secs(2)).await;
+    assert_eq!(receiver.count(), before, "it delivers what may be another's by now");
+    noah.database.redis().thaw();
+    receiver.at_least(before + 1).await;
+    assert!(receiver.revisions().iter().all(|revision| *revision == event));
 }
 
 /// A Redis that keeps everything goes away for a moment, and two servers with it.

@@ -21,7 +21,7 @@ pub enum Behaviour {
     Answer(u16),
     /// It sends the sender somewhere else.
     Redirect(String),
-    /// It answers 200 after this time.
+    /// It takes its time, and then says 200.
     Slow(Duration),
     /// It never answers.
     Hang,

@@ -61,14 +61,14 @@ async fn of_what_waits_only_the_newest_of_each_path_is_delivered(Hasty(noah): Ha
         let newest = storm(&noah, 1_000).await;
         receiver.behave(Behaviour::Answer(200));
         let last = *newest.last().unwrap();
-        let hits = receiver.until_revision(last).await;
+        receiver.until_revision(last).await;
         let revisions = receiver.revisions();
         assert!(revisions.is_sorted(), "{behaviour:?}: in order: {revisions:?}");
         let mut distinct = revisions.clone();
         distinct.dedup();
         assert!(distinct.ends_with(&newest), "{behaviour:?}: {distinct:?} ends with {newest:?}");
-        // What was the newest of its path when it was tried; there is no time to try many.
-        assert!(hits.len() < 60 && distinct.len() < 30, "{behaviour:?}: {revisions:?}");
+        // What was the newest of its path when it was tried: a few a second.
+        assert!(distinct.len() < 200, "{behaviour:?}: {} of 1,000 were tried: {revisions:?}", distinct.len());
         let next = noah.put_ok("/ephemerals/p/1", "next").await.revision();
         receiver.until_revision(next).await;
         assert!(receiver.revisions().ends_with(&[last, next]), "and nothing in between");
@@ -77,13 +77,15 @@ async fn of_what_waits_only_the_newest_of_each_path_is_delivered(Hasty(noah): Ha
     }
 }
 
-/// Writes events for `p/0`, `p/1` and `p/2` into the store of a server that does not run, and as many for others.
+/// Writes events for `p/0`, `p/1` and `p/2` into the store of a server that does not run, after some for `p/early`,
+/// and as many for others.
 async fn backlog(noah: &Noah, count: usize) -> Vec<u64> {
     let store = noah.database.open().await;
     let mut newest = BTreeMap::new();
     for chunk in (0..count).collect::<Vec<_>>().chunks(1_000) {
         let ops = chunk.iter().flat_map(|n| {
-            [format!("ephemerals/p/{}", n % 3), format!("ephemerals/q/{}", n % 7)]
+            let path = if *n < 10 { "early".to_owned() } else { (n % 3).to_string() };
+            [format!("ephemerals/p/{path}"), format!("ephemerals/q/{}", n % 7)]
                 .map(|key| Op::put(Key::stored(&key).unwrap(), Edit::default().set("data", n.to_string())))
         });
         let done = store.commit(&Plan::new(ops.collect()).commit).await.unwrap();
@@ -106,7 +108,7 @@ async fn only_the_newest_also_of_more_than_memory_holds(mut noah: Noah) {
         let newest = backlog(&noah, count).await;
         let before = latest.count();
         noah.start_again();
-        latest.until_revision(newest[2]).await;
+        latest.until_revision(newest[3]).await;
         assert_eq!(latest.revisions()[before..], newest, "of {count}");
         let done = noah.put_ok("/ephemerals/p/done", "").await.revision();
         latest.until_revision(done).await;
