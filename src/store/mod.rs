@@ -208,6 +208,8 @@ pub struct Beat {
     pub name: String,
     /// How long it counts as alive from now on; zero when it ends.
     pub ttl: Duration,
+    /// Whether it takes free parts.
+    pub takes: bool,
     /// The parts it lets go of.
     pub release: Vec<u16>,
 }

@@ -48,7 +48,7 @@ impl Watched {
         if !state.has_waiting() {
             state.cursor = read_to;
             drop(state);
-            shared.cursors.changed(self);
+            self.save(shared);
         }
     }
 

@@ -18,6 +18,7 @@ use crate::store::{Cursor, Store};
 pub(super) struct Cursors {
     state: Mutex<State>,
     news: Notify,
+    trouble: Notify,
     saving: Turn<()>,
 }
 
@@ -50,6 +51,11 @@ impl Cursors {
         if std::mem::take(&mut self.state().suspended) {
             self.news.notify_one();
         }
+    }
+
+    /// Waits until something could not be saved.
+    pub(super) async fn trouble(&self) {
+        self.trouble.notified().await;
     }
 
     /// The log is another one: what waits is about nothing any more.
@@ -89,6 +95,8 @@ impl Cursors {
             let mut state = self.state();
             state.suspended = true;
             changed.iter().for_each(|watched| state.keep(watched));
+            drop(state);
+            self.trouble.notify_one();
         }
         saved.is_ok()
     }

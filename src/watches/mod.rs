@@ -7,6 +7,7 @@
 
 mod catch_up;
 mod cursors;
+mod dispatch;
 mod dispatcher;
 mod message;
 mod metrics;
@@ -16,6 +17,7 @@ mod present;
 mod registry;
 mod schedule;
 mod status;
+mod takeover;
 mod trie;
 mod watched;
 mod worker;

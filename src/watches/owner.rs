@@ -71,10 +71,12 @@ impl Owner {
         (Self { store, member, name, held, valid_until, metrics, released, release: HashSet::new() }, holder)
     }
 
-    /// Holds what it can until it is told to stop; then everything is let go of.
-    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    /// Holds what it can until this process is `ending`, then only what is still under way, until it is told to
+    /// stop; then everything is let go of.
+    pub(super) async fn run(mut self, ending: watch::Receiver<bool>, mut stop: watch::Receiver<bool>) {
         loop {
-            if let Err(error) = self.beat(TTL).await {
+            let takes = !*ending.borrow();
+            if let Err(error) = self.beat(TTL, takes).await {
                 tracing::debug!(%error, "the store does not say which watches are ours");
             }
             tokio::select! {
@@ -89,16 +91,16 @@ impl Owner {
             }
         }
         // Without this the others find out by themselves, a little later.
-        if !matches!(tokio::time::timeout(LEAVE, self.beat(Duration::ZERO)).await, Ok(Ok(()))) {
+        if !matches!(tokio::time::timeout(LEAVE, self.beat(Duration::ZERO, false)).await, Ok(Ok(()))) {
             tracing::debug!("the store was not told that this process ends");
         }
     }
 
-    async fn beat(&mut self, ttl: Duration) -> Result<(), StoreError> {
+    async fn beat(&mut self, ttl: Duration, takes: bool) -> Result<(), StoreError> {
         // What was lost and taken anew meanwhile is another hold, and stays.
         self.release.retain(|hold| self.held.borrow().has(hold));
         let release = self.release.iter().map(|hold| hold.part).collect();
-        let beat = Beat { member: self.member, name: self.name.clone(), ttl, release };
+        let beat = Beat { member: self.member, name: self.name.clone(), ttl, takes, release };
         // The store counts from when it hears this, which is later.
         let valid_until = Instant::now() + ttl;
         let holdings = self.store.hold(&beat).await?;

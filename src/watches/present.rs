@@ -37,11 +37,11 @@ impl Watched {
             }
             let delivered = match self.deliver(&message, shared).await {
                 Ended::Delivered => Some(millis()),
-                Ended::GivenUp => None,
+                Ended::GivenUp | Ended::Superseded => None,
                 Ended::Stopped => return Ok(None),
             };
             self.state().notes.over(delivered);
-            shared.cursors.changed(self);
+            self.save(shared);
             self.keep_pace(shared).await;
         }
         Ok(Some(snapshot.revision()))

@@ -64,7 +64,11 @@ impl Registry {
                         watched.begin(shared);
                     });
                 }
-                Action::Delete => self.remove(&event.record.key),
+                // Another one that was made in its place meanwhile stays.
+                Action::Delete if self.at(&event.record.key).is_some_and(|known| known.id == event.record.id) => {
+                    self.remove(&event.record.key);
+                }
+                Action::Delete => {}
                 _ => {
                     let paused = watch::paused(&event.record).is_some();
                     self.at(&event.record.key).iter().for_each(|watched| watched.pause(paused, shared));

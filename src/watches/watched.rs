@@ -33,6 +33,8 @@ pub(super) struct Watched {
     state: Mutex<State>,
     /// It was deleted, or is somebody else's now.
     ended: AtomicBool,
+    /// The store is not the one any more that it was about.
+    disowned: AtomicBool,
     /// Something of what its worker goes by has changed.
     pub(super) changed: Notify,
 }
@@ -77,7 +79,16 @@ pub(super) enum Step {
 impl Watched {
     pub(super) fn new(key: Key, id: Uuid, hold: Hold, watch: Watch, cursor: u64, notes: Notes, paused: bool) -> Self {
         let state = State { cursor, notes, paused, held_back: true, ..State::default() };
-        Self { key, id, hold, watch, state: Mutex::new(state), ended: AtomicBool::new(false), changed: Notify::new() }
+        Self {
+            key,
+            id,
+            hold,
+            watch,
+            state: Mutex::new(state),
+            ended: AtomicBool::default(),
+            disowned: AtomicBool::default(),
+            changed: Notify::new(),
+        }
     }
 
     pub(super) fn cursor(&self) -> u64 {
@@ -167,11 +178,6 @@ impl Watched {
         }
     }
 
-    /// Delivers nothing more by itself until [`Watched::pause`] is told that it may.
-    pub(super) fn pause_here(&self) {
-        self.state().paused = true;
-    }
-
     /// Its dead letters have to be looked through once more.
     pub(super) fn remember_redrive(&self) {
         self.state().redriven = true;
@@ -207,6 +213,11 @@ impl Watched {
     pub(super) fn end(&self) {
         self.ended.store(true, Ordering::Release);
         self.changed.notify_waiters();
+    }
+
+    /// Ends it, and has nothing saved any more of what its worker still does.
+    pub(super) fn disown(&self) {
+        self.disowned.store(true, Ordering::Release);
     }
 
     /// Waits until it has no worker.
@@ -301,7 +312,22 @@ impl Watched {
         state.cursor = state.cursor.max(revision);
         state.notes.over(delivered.then(millis));
         drop(state);
-        shared.cursors.changed(self);
+        self.save(shared);
+    }
+
+    /// The newest event of a path is wanted in place of this one: what failed before goes on counting.
+    pub(super) fn pass_over(self: &Arc<Self>, revision: u64, shared: &Shared) {
+        let mut state = self.state();
+        state.cursor = state.cursor.max(revision);
+        drop(state);
+        self.save(shared);
+    }
+
+    /// Has its cursor and notes saved soon.
+    pub(super) fn save(self: &Arc<Self>, shared: &Shared) {
+        if !self.disowned.load(Ordering::Acquire) {
+            shared.cursors.changed(self);
+        }
     }
 }
 

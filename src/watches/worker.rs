@@ -31,8 +31,10 @@ const SLOWEST_START: Duration = Duration::from_millis(100);
 /// How the delivery of one event ended.
 pub(super) enum Ended {
     Delivered,
-    /// It is a dead letter now, or a newer one of its path is wanted in its place.
+    /// It is a dead letter now.
     GivenUp,
+    /// A newer one of its path is wanted in its place.
+    Superseded,
     /// It is still to be delivered, but not now, or not by this process.
     Stopped,
 }
@@ -63,6 +65,7 @@ impl Watched {
                         self.keep_pace(&shared).await;
                     }
                     Ended::GivenUp => self.done(message.revision(), false, &shared),
+                    Ended::Superseded => self.pass_over(message.revision(), &shared),
                     Ended::Stopped => self.put_back(message),
                 },
                 Step::Redrive => self.send_again(&shared).await,
@@ -92,7 +95,7 @@ impl Watched {
         loop {
             let Some(turn) = self.turn(shared).await else { return Ended::Stopped };
             if self.is_superseded(message) {
-                return Ended::GivenUp;
+                return Ended::Superseded;
             }
             delivery.attempt += 1;
             match self.attempt(turn, &delivery, shared).await {
@@ -155,7 +158,7 @@ impl Watched {
             return false;
         }
         tracing::warn!(watch = %self.id, revision, channel, endpoint = %self.watch.endpoint, attempt, why, again_in = ?pause, "not delivered");
-        shared.cursors.changed(self);
+        self.save(shared);
         self.pause_for(pause, shared).await;
         true
     }
@@ -184,11 +187,11 @@ impl Watched {
     /// Pauses the watch, since its endpoint said that it wants nothing any more.
     async fn endpoint_is_gone(self: &Arc<Self>, why: &str, shared: &Shared) -> Ended {
         tracing::error!(watch = %self.id, endpoint = %self.watch.endpoint, why, "the watch is paused");
-        shared.cursors.changed(self);
+        self.save(shared);
         let plan = watch::pause(self.key.clone(), why).held(self.hold);
         if self.commit(plan, shared).await {
-            // The log says so too, a little later.
-            self.pause_here();
+            // The log says so, in a moment.
+            self.pause_for(shared.schedule.first, shared).await;
         }
         Ended::Stopped
     }
@@ -235,7 +238,7 @@ impl Watched {
             Outcome::Delivered => {
                 tracing::info!(watch = %self.id, revision, endpoint = %self.watch.endpoint, attempt, "a dead letter was delivered");
                 self.state().notes.success = Some(millis());
-                shared.cursors.changed(self);
+                self.save(shared);
                 return dead_letter::delivered(key.clone(), self.hold);
             }
             Outcome::RetryAfter { why, .. } | Outcome::Refused { why } | Outcome::Gone { why } => why,

@@ -121,6 +121,7 @@ impl Store for RedisStore {
     async fn hold(&self, beat: &Beat) -> Result<Holdings, StoreError> {
         let mut call = self.owners.key(&self.prefix);
         call.arg(beat.member.to_string()).arg(&beat.name).arg(beat.ttl.as_millis() as u64).arg(PARTS);
+        call.arg(u8::from(beat.takes));
         call.arg(&beat.release);
         decode::holdings(self.run(&call).await?, beat.member)
     }

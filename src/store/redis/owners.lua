@@ -1,6 +1,7 @@
 -- One sign of life of a process that delivers, and what it then holds.
 -- KEYS[1]  what every key begins with, `{namespace}:`
--- ARGV     id, name, time to live in milliseconds (0 when it ends), the number of parts, the parts it lets go of, …
+-- ARGV     id, name, time to live in milliseconds (0 when it ends), the number of parts, whether it takes free ones (1)
+--          or not (0), the parts it lets go of, …
 -- Returns  {its fair share, {part, fence, …}, {name, …}}
 local agents, parts = KEYS[1] .. 'agents', KEYS[1] .. 'parts'
 local me, ttl, count = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -38,7 +39,7 @@ for at = 1, #flat, 2 do
   local by, number = string.match(flat[at + 1], '^(%S+) (%d+)$')
   owner[part], fence[part] = alive[by] and by, tonumber(number)
 end
-for at = 5, #ARGV do
+for at = 6, #ARGV do
   local part = tonumber(ARGV[at])
   if owner[part] == me then
     owner[part] = nil
@@ -51,7 +52,7 @@ for part = 0, count - 1 do
 end
 local held = {}
 for part = 0, count - 1 do
-  if not owner[part] and mine < fair then
+  if ARGV[5] == '1' and not owner[part] and mine < fair then
     owner[part], fence[part], mine = me, (fence[part] or 0) + 1, mine + 1
     redis.call('HSET', parts, part, string.format('%s %d', me, fence[part]))
   end

@@ -29,7 +29,8 @@ pub(super) fn hold(connection: &Connection, beat: &Beat, now: i64) -> Result<Hol
     let names = members.iter().map(|(_, name)| name.clone()).collect();
     let Some(rank) = rank else { return Ok(Holdings { holds: Vec::new(), fair: 0, members: names }) };
     let fair = fair_share(rank, members.len());
-    let missing = fair.saturating_sub(owned(connection, beat.member)?.len());
+    let wanted = if beat.takes { fair } else { 0 };
+    let missing = wanted.saturating_sub(owned(connection, beat.member)?.len());
     // What belongs to nobody alive stays its last owner's until it is taken: that one may come back before.
     connection
         .prepare_cached(

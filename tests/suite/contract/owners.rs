@@ -33,7 +33,7 @@ impl Member {
     }
 
     pub(super) async fn beat(&self, ttl: Duration, release: &[u16]) -> Holdings {
-        let beat = Beat { member: self.id, name: self.name.clone(), ttl, release: release.to_vec() };
+        let beat = Beat { member: self.id, name: self.name.clone(), ttl, takes: true, release: release.to_vec() };
         self.store.hold(&beat).await.unwrap()
     }
 

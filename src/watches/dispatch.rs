@@ -1,0 +1,215 @@
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::{message::Message, metrics::Census, owner::Holder, registry::Registry, takeover::Replay, worker::Shared};
+use crate::{
+    primitives::{Action, Collection, Event, Hold, Key, Query, watch},
+    store::StoreError,
+};
+
+/// How many events are read from the log at once.
+const PAGE: usize = 256;
+/// How long to leave a store alone that could not be read.
+pub(super) const AGAIN: Duration = Duration::from_millis(250);
+
+/// What a dispatcher does until it is told to stop.
+pub(super) struct Dispatch {
+    pub(super) shared: Arc<Shared>,
+    pub(super) holder: Holder,
+    asked: mpsc::Receiver<oneshot::Sender<Census>>,
+    pub(super) registry: Registry,
+    pub(super) replay: Option<Replay>,
+    /// What is on its way out.
+    pub(super) releasing: BTreeMap<u16, Hold>,
+    /// The last revision that was handed out, and what that event was.
+    pub(super) position: u64,
+    pub(super) last: Option<Mark>,
+    move_along: (u64, Duration),
+    pub(super) moved_along: (u64, Instant),
+}
+
+/// What tells an event from another one with the same revision: a store that lost its last commits gives their
+/// revisions out again.
+#[derive(PartialEq, Eq)]
+pub(super) struct Mark(u64, i64, Key, Uuid);
+
+impl Mark {
+    pub(super) fn revision(&self) -> u64 {
+        self.0
+    }
+
+    pub(super) fn of(event: &Event) -> Self {
+        Self(event.revision, event.time, event.record.key.clone(), event.record.id)
+    }
+}
+
+impl Dispatch {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        holder: Holder,
+        asked: mpsc::Receiver<oneshot::Sender<Census>>,
+        move_along: (u64, Duration),
+    ) -> Self {
+        Self {
+            shared,
+            holder,
+            asked,
+            registry: Registry::default(),
+            replay: None,
+            releasing: BTreeMap::new(),
+            position: 0,
+            last: None,
+            move_along,
+            moved_along: (0, Instant::now()),
+        }
+    }
+
+    /// Follows the log and what this process holds for ever; starts over when the log is another one than before.
+    pub(super) async fn follow(&mut self) {
+        let (mut head, mut held) = (self.shared.store.head(), self.holder.held.clone());
+        loop {
+            head.borrow_and_update();
+            held.borrow_and_update();
+            while let Ok(answer) = self.asked.try_recv() {
+                self.tell(answer);
+            }
+            match self.step().await {
+                Ok(0) => {
+                    self.move_along_in_time();
+                    tokio::select! {
+                        open = head.changed() => if open.is_err() { return },
+                        open = held.changed() => if open.is_err() { return },
+                        Some(answer) = self.asked.recv() => self.tell(answer),
+                        // What could not be saved is saved once the log was seen to be the same.
+                        () = self.shared.cursors.trouble() => tokio::time::sleep(AGAIN).await,
+                        () = tokio::time::sleep(self.move_along.1) => {}
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "the log cannot be followed; trying again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    fn tell(&self, answer: oneshot::Sender<Census>) {
+        // Whoever asked may have gone meanwhile.
+        let _ = answer.send(self.registry.census(self.position));
+    }
+
+    /// Hands out one page of the log; how many events it had.
+    async fn step(&mut self) -> Result<usize, StoreError> {
+        self.settle().await?;
+        if self.registry.parts().next().is_none() {
+            return Ok(0);
+        }
+        if let Some(replay) = &self.replay {
+            let read = self.shared.store.log(replay.at, PAGE).await;
+            return self.go_through_again(read);
+        }
+        match self.page().await {
+            Err(StoreError::Trimmed { oldest }) => {
+                self.jump(oldest);
+                Ok(1)
+            }
+            other => other,
+        }
+    }
+
+    async fn page(&mut self) -> Result<usize, StoreError> {
+        // The last one is read again, to see whether it still is what it was.
+        let again = u64::from(self.last.is_some());
+        let mut events = self.shared.store.log(self.position - again, PAGE).await?;
+        if let Some(last) = &self.last {
+            if events.first().is_none_or(|event| Mark::of(event) != *last) {
+                return Err(self.start_over());
+            }
+            events.remove(0);
+            self.shared.cursors.verified();
+        }
+        // A large event may fill a page by itself, so a page of only the last one is not yet the end.
+        if events.is_empty() && again == 1 && *self.shared.store.head().borrow() > self.position {
+            events = self.shared.store.log(self.position, PAGE).await?;
+        }
+        self.complete(&mut events).await?;
+        let count = events.len();
+        events.into_iter().for_each(|event| self.hand_out(event));
+        Ok(count)
+    }
+
+    /// The store lost a part of its log: all is read anew.
+    fn start_over(&mut self) -> StoreError {
+        tracing::warn!(position = self.position, "the store lost a part of its log; starting over");
+        self.shared.cursors.clear();
+        self.registry.let_go(|_| true).iter().for_each(|watched| watched.disown());
+        (self.replay, self.last) = (None, None);
+        StoreError::Unavailable("its log is another one than before".to_owned())
+    }
+
+    /// The log no longer has what comes next. Each watch finds out by itself what it missed.
+    fn jump(&mut self, oldest: u64) {
+        self.last = None;
+        // When it only lacks the last event that was handed out, nothing is missed.
+        if oldest - 1 > self.position {
+            self.registry.move_along(self.position, &self.shared.cursors);
+            self.position = oldest - 1;
+            self.registry.since(0).for_each(|watched| watched.catch_up_to(oldest - 1, &self.shared));
+        }
+    }
+
+    /// Reads the watches whose secrets are not in the events that tell of them.
+    async fn complete(&self, events: &mut [Event]) -> Result<(), StoreError> {
+        let lacks = |event: &&mut Event| {
+            event.record.key.collection() == Collection::Watches
+                && event.action == Action::Create
+                && watch::is_incomplete(&event.record)
+                && self.registry.is_news(event)
+        };
+        for event in events.iter_mut().filter(lacks) {
+            let read = self.shared.store.read(&[Query::Get(event.record.key.clone())]).await?.records();
+            // One that is gone or another by now is deleted by a later event.
+            if let Some(record) = read.into_iter().find(|record| record.id == event.record.id) {
+                event.record.fields.extend(record.fields);
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_out(&mut self, event: Event) {
+        self.position = event.revision;
+        self.last = Some(Mark::of(&event));
+        self.shared.metrics.events.inc();
+        self.registry.learn(&event, &self.shared);
+        self.offer(Message::new(event), 0);
+        if self.position >= self.moved_along.0 + self.move_along.0 {
+            self.move_along();
+        }
+    }
+
+    pub(super) fn offer(&self, message: Message, first: usize) {
+        let message = Arc::new(message);
+        for watched in self.registry.matching(&message, first) {
+            watched.offer(&message, &self.shared);
+        }
+    }
+
+    fn move_along_in_time(&mut self) {
+        let (position, at) = self.moved_along;
+        if self.position > position && at.elapsed() >= self.move_along.1 {
+            self.move_along();
+        }
+    }
+
+    fn move_along(&mut self) {
+        self.moved_along = (self.position, Instant::now());
+        self.registry.move_along(self.position, &self.shared.cursors);
+    }
+}

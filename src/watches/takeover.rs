@@ -1,0 +1,157 @@
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use tokio::sync::mpsc;
+
+use super::{
+    cursors::Cursors,
+    dispatch::{AGAIN, Dispatch, Mark},
+    message::Message,
+    watched::Watched,
+};
+use crate::{
+    primitives::{Collection, Event, Hold, Key, List, Query, Record, Select, dead_letter},
+    store::{Store, StoreError},
+};
+
+/// How many watches are read at once.
+const WATCHES: u64 = 5_000;
+/// A watch that is further behind than this when it is taken over reads the log by itself, so that the others need
+/// not wait until it is read from there.
+const FAR_BEHIND: u64 = 20_000;
+
+/// The part of the log that watches which were taken over have not been offered yet.
+pub(super) struct Replay {
+    /// They have the numbers from here on.
+    first: usize,
+    pub(super) at: u64,
+    to: u64,
+}
+
+impl Dispatch {
+    /// Takes over what this process has come to hold, and ends what it does not hold any more, or is to let go of.
+    pub(super) async fn settle(&mut self) -> Result<(), StoreError> {
+        let held = self.holder.held.borrow().clone();
+        let is_lost = |hold: &Hold| held.parts.get(&hold.part) != Some(hold);
+        let mut ended = Vec::new();
+        if self.registry.parts().any(|hold| is_lost(&hold)) {
+            self.registry.move_along(self.position, &self.shared.cursors);
+            ended = self.registry.let_go(is_lost);
+        }
+        let is_new = |hold: &&Hold| self.releasing.get(&hold.part) != Some(hold);
+        let leaving: Vec<Hold> = held.leaving.values().filter(is_new).copied().collect();
+        for hold in leaving {
+            release_when_quiet(hold, &ended, &self.holder.release, &self.shared.cursors, &self.shared.store);
+        }
+        self.releasing.clone_from(&held.leaving);
+        let known: BTreeMap<u16, Hold> = self.registry.parts().map(|hold| (hold.part, hold)).collect();
+        let gained: Vec<Hold> = held.parts.values().filter(|hold| !known.contains_key(&hold.part)).copied().collect();
+        if !gained.is_empty() && self.replay.is_none() {
+            self.take_over(&gained).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the watches of these parts, and from where in the log they have to be offered events.
+    async fn take_over(&mut self, gained: &[Hold]) -> Result<(), StoreError> {
+        let letters = Query::List(List::of(Select::all(dead_letter::REDRIVEN)));
+        let reading = self.shared.store.read(&[letters]).await?;
+        let head = reading.revision;
+        let letters: Vec<Key> = reading.records().into_iter().map(|record| record.key).collect();
+        let mut watches = self.watches().await?;
+        for record in &mut watches {
+            record.cursor = Some(record.cursor.unwrap_or(record.revision).min(head.max(record.revision)));
+        }
+        if self.registry.parts().next().is_none() {
+            // What is at the position now is what has to be there later.
+            let at = self.shared.store.log(head.saturating_sub(1), 1).await?;
+            self.last = at.first().map(Mark::of).filter(|mark| mark.revision() == head);
+            (self.position, self.moved_along) = (head, (head, Instant::now()));
+            self.shared.cursors.verified();
+        }
+        let first = self.registry.adopt(gained, &watches, head, &self.shared);
+        let oldest = self.registry.since(first).map(|watched| watched.cursor()).min().unwrap_or(head);
+        let (to, at) = (self.position, oldest.max(self.position.saturating_sub(FAR_BEHIND)));
+        self.registry
+            .since(first)
+            .filter(|watched| watched.cursor() < at)
+            .for_each(|one| one.catch_up_to(at, &self.shared));
+        self.replay = Some(Replay { first, at: at.min(to), to });
+        letters.iter().for_each(|letter| self.registry.redrive(letter, &self.shared));
+        tracing::info!(
+            parts = gained.len(),
+            watches = self.registry.since(first).count(),
+            "delivering for these watches now"
+        );
+        Ok(())
+    }
+
+    /// All watches, a page at a time. What changes meanwhile is in the log behind the revision that was read before.
+    async fn watches(&self) -> Result<Vec<Record>, StoreError> {
+        let mut watches: Vec<Record> = Vec::new();
+        loop {
+            let after = watches.last().map(|record| record.key.as_str().to_owned());
+            let all = List::of(Select::all(Collection::Watches.as_str()));
+            let query = Query::List(List { after, limit: Some(WATCHES), ..all });
+            let page = self.shared.store.read(&[query]).await?.records();
+            let is_last = (page.len() as u64) < WATCHES;
+            watches.extend(page);
+            if is_last {
+                return Ok(watches);
+            }
+        }
+    }
+
+    /// Offers a page of what was before to the watches that were taken over; then they may begin.
+    pub(super) fn go_through_again(&mut self, read: Result<Vec<Event>, StoreError>) -> Result<usize, StoreError> {
+        let Some(mut replay) = self.replay.take() else { return Ok(0) };
+        let events = match read {
+            Ok(events) => events,
+            Err(StoreError::Trimmed { oldest }) => {
+                replay.at = replay.to.min(oldest - 1);
+                self.registry.since(replay.first).for_each(|watched| watched.catch_up_to(replay.at, &self.shared));
+                self.replay = Some(replay);
+                return Ok(1);
+            }
+            Err(error) => {
+                self.replay = Some(replay);
+                return Err(error);
+            }
+        };
+        // The log may have become shorter: then `page` finds out.
+        let is_end = events.is_empty();
+        for event in events {
+            replay.at = event.revision;
+            if event.revision <= replay.to {
+                self.offer(Message::new(event), replay.first);
+            }
+        }
+        if replay.at >= replay.to || is_end {
+            self.registry.since(replay.first).for_each(|watched| watched.begin(&self.shared));
+        } else {
+            self.replay = Some(replay);
+        }
+        Ok(1)
+    }
+}
+
+/// Tells the owner of a hold once none of the watches that ended is under way under it, and all of them are saved.
+pub(super) fn release_when_quiet(
+    hold: Hold,
+    ended: &[Arc<Watched>],
+    release: &mpsc::UnboundedSender<Hold>,
+    cursors: &Arc<Cursors>,
+    store: &Arc<dyn Store>,
+) {
+    let ended: Vec<Arc<Watched>> = ended.iter().filter(|watched| watched.hold == hold).map(Arc::clone).collect();
+    let (release, cursors, store) = (release.clone(), Arc::clone(cursors), Arc::clone(store));
+    tokio::spawn(async move {
+        for watched in &ended {
+            watched.quiet().await;
+        }
+        while !cursors.save(store.as_ref()).await {
+            tokio::time::sleep(AGAIN).await;
+        }
+        // Nobody listens any more when the process ends: then all is let go of.
+        let _ = release.send(hold);
+    });
+}
