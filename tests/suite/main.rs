@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cli;
+mod cli_watch;
 mod contract;
 mod crash;
 mod edges;
