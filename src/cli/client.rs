@@ -83,6 +83,14 @@ impl Request {
         self
     }
 
+    /// With a parameter behind the question mark, if there is a value for it.
+    pub fn maybe(self, name: &'static str, value: Option<impl ToString>) -> Self {
+        match value {
+            Some(value) => self.query(name, value),
+            None => self,
+        }
+    }
+
     /// With a body.
     pub fn body(mut self, body: Option<Vec<u8>>) -> Self {
         self.body = body;
@@ -137,6 +145,12 @@ impl Client {
             StatusCode::NOT_FOUND if failure_of(&answer.body).is_some() => Ok(None),
             status => Err(refused(status, &answer.body, &self.shown())),
         }
+    }
+
+    /// The JSON of an answer.
+    pub fn json(&self, answer: &Answer) -> Result<Value, Failure> {
+        serde_json::from_slice(&answer.body)
+            .map_err(|error| Failure::unmet(format!("{} answered something that is no JSON: {error}", self.shown())))
     }
 
     /// The server's URL without user info.

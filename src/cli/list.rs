@@ -5,8 +5,7 @@ use serde_json::Value;
 
 use super::{
     Done, block_on,
-    client::{Client, Request, Target},
-    failure::Failure,
+    client::{Answer, Client, Request, Target},
     output::{self, Output},
     table::{Table, printable},
 };
@@ -53,18 +52,13 @@ impl Args {
     pub fn run(self) -> Done {
         let client = self.target.client()?;
         let limit = self.limit.or((self.kind == Kind::Ephemerals).then_some(EPHEMERALS));
-        let mut request = Request::new(Method::GET, self.kind.as_str());
-        for (name, value) in [("status", self.status), ("tag", self.tag), ("after", self.after)] {
-            if let Some(value) = value {
-                request = request.query(name, value);
-            }
-        }
-        if let Some(limit) = limit {
-            request = request.query("limit", limit);
-        }
-        if self.kind == Kind::Configurations && !self.output.json() {
-            request = request.query("short", true);
-        }
+        let short = (self.kind == Kind::Configurations && !self.output.json()).then_some(true);
+        let request = Request::new(Method::GET, self.kind.as_str())
+            .maybe("status", self.status)
+            .maybe("tag", self.tag)
+            .maybe("after", self.after)
+            .maybe("limit", limit)
+            .maybe("short", short);
         block_on(show(&client, self.kind, request, self.output))
     }
 }
@@ -72,9 +66,7 @@ impl Args {
 /// Asks for a list and prints it.
 pub async fn show(client: &Client, kind: Kind, request: Request, output: Output) -> Done {
     let answer = client.list(request).await?;
-    if let Some(next) = answer.as_ref().and_then(|answer| answer.next.as_deref()) {
-        output::remark(&format!("there is more: go on with --after '{}', or raise --limit", printable(next)));
-    }
+    answer.iter().for_each(say_if_more);
     if output.json() {
         let empty = if kind == Kind::Watches { "[]" } else { "{}" };
         return match answer {
@@ -83,12 +75,17 @@ pub async fn show(client: &Client, kind: Kind, request: Request, output: Output)
         };
     }
     let json = match answer {
-        Some(answer) => serde_json::from_slice(&answer.body).map_err(|error| {
-            Failure::unmet(format!("{} answered something that is no JSON: {error}", client.shown()))
-        })?,
+        Some(answer) => client.json(&answer)?,
         None => Value::Null,
     };
     output::text(&kind.table(&json).render())
+}
+
+/// Tells a person how to go on where this page of a list ends.
+pub fn say_if_more(answer: &Answer) {
+    if let Some(next) = &answer.next {
+        output::remark(&format!("there is more: go on with --after '{}', or raise --limit", printable(next)));
+    }
 }
 
 impl Kind {
@@ -163,7 +160,8 @@ fn entries(json: &Value) -> impl Iterator<Item = (&str, &Value)> {
     json.as_object().into_iter().flatten().map(|(name, entry)| (name.as_str(), entry))
 }
 
-fn text(json: &Value, field: &str) -> String {
+/// A field as the text of a cell; nothing when it is not there.
+pub fn text(json: &Value, field: &str) -> String {
     match &json[field] {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
@@ -171,7 +169,8 @@ fn text(json: &Value, field: &str) -> String {
     }
 }
 
-fn words(json: &Value) -> String {
+/// A list of words as the text of a cell.
+pub fn words(json: &Value) -> String {
     let words: Vec<&str> = json.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     words.join(" ")
 }

@@ -64,7 +64,7 @@ enum Command {
     Delete(delete::Args),
     /// List what is stored of one kind
     List(list::Args),
-    /// Add, list and remove watches
+    /// Add, list, pause and remove watches, and see how they do
     #[command(subcommand)]
     Watch(watch::Command),
     /// Bring the schema of a store up to date

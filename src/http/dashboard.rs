@@ -1,14 +1,32 @@
-//! The front page: what is registered, at a glance.
+//! The front page: what is registered and how its watches do, at a glance. It keeps itself as things are now, where
+//! scripts may run.
+
+mod watches;
+
+use std::sync::LazyLock;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest, Sha256};
 
 use super::target::encode;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
-
 use crate::{
-    primitives::{
-        Collection, Endpoint, Key, List, Query, Reading, Record, Select, Status, application, ephemeral, rfc3339,
-    },
+    primitives::{Collection, Key, List, Query, Reading, Record, Select, Status, application, ephemeral, rfc3339},
     store::Version,
+    watches::Status as WatchStatus,
 };
+
+const STYLE: &str = include_str!("dashboard/page.css");
+const SCRIPT: &str = include_str!("dashboard/page.js");
+
+/// The page's Content-Security-Policy: its own script, which asks its own server, and nothing else.
+pub static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let script = BASE64_STANDARD.encode(Sha256::digest(SCRIPT));
+    format!(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{script}'; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'"
+    )
+});
 
 /// How many of each kind are shown.
 const SHOWN: u64 = 200;
@@ -32,9 +50,17 @@ pub fn queries() -> Vec<Query> {
     KINDS.iter().flat_map(|kind| [Query::Count(kind.as_str().to_owned()), Query::List(first(*kind))]).collect()
 }
 
-/// The page, of the answers to [`queries`].
+/// The watches among the answers to [`queries`].
 #[must_use]
-pub fn page(reading: &Reading, store: &Version) -> Markup {
+pub fn watches_of(reading: &Reading) -> &[Record] {
+    reading.answers.last().map(|answer| answer.records.as_slice()).unwrap_or_default()
+}
+
+/// The page, of the answers to [`queries`] and how each of [`watches_of`] them does.
+#[must_use]
+pub fn page(reading: &Reading, statuses: &[WatchStatus], store: &Version) -> Markup {
+    let watches = watches::rows(watches_of(reading), statuses);
+    let to_look_at = watches.iter().filter(|watch| watch.needs_a_look()).count();
     let kinds: Vec<Kind<'_>> = KINDS
         .iter()
         .zip(reading.answers.chunks_exact(2))
@@ -47,24 +73,31 @@ pub fn page(reading: &Reading, store: &Version) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { "Noah Start Page" }
-                style { (PreEscaped(include_str!("dashboard.css"))) }
+                style { (PreEscaped(STYLE)) }
             }
             body {
-                header {
+                p id="away" hidden { "The server does not answer; this is how it was." }
+                header id="now" {
                     h1 { "Noah" }
                     p { "Noah Start Page · noah " (env!("CARGO_PKG_VERSION")) " · " (store.kind) " " (store.number)
                         " · revision " (reading.revision) }
                     nav { @for kind in &kinds {
-                        a href={ "#" (kind.kind.as_str()) } { b { (kind.count) } " " (kind.kind.as_str()) }
+                        a href={ "#" (kind.kind.as_str()) } {
+                            b { (kind.count) } " " (kind.kind.as_str())
+                            @if kind.kind == Collection::Watches && to_look_at > 0 {
+                                " " span.status.retrying { (to_look_at) " to look at" }
+                            }
+                        }
                     } }
                 }
-                main { @for kind in &kinds { (kind.section()) } }
+                main { @for kind in &kinds { (kind.section(&watches)) } }
                 footer { p { "The same as JSON: " code { "curl -H 'Accept: application/json' …" } ". Lists: "
                     @for word in ["hosts", "services", "applications", "configurations", "watches", "tags"] {
                         a href={ "/" (word) } { "/" (word) } " "
                     }
                     a href="/ephemerals?limit=200" { "/ephemerals?limit=200" }
                 } }
+                script { (PreEscaped(SCRIPT)) }
             }
         }
     }
@@ -77,22 +110,22 @@ struct Kind<'a> {
 }
 
 impl Kind<'_> {
-    fn section(&self) -> Markup {
+    fn section(&self, watches: &[watches::Row<'_>]) -> Markup {
         html! {
             section id=(self.kind.as_str()) {
                 h2 { (self.kind.as_str()) " " small { (self.count) } }
                 @if self.records.is_empty() {
                     p.none { "none" }
                 } @else {
-                    @if self.kind == Collection::Services { (self.by_status()) } @else { (self.table()) }
+                    @match self.kind {
+                        Collection::Services => (self.by_status()),
+                        Collection::Watches => table { @for watch in watches { (watch.line()) } },
+                        _ => table { @for record in self.records { (row(record)) } },
+                    }
                 }
                 @if self.count > SHOWN { p.none { "the first " (SHOWN) " of " (self.count) } }
             }
         }
-    }
-
-    fn table(&self) -> Markup {
-        html! { table { @for record in self.records { (row(record)) } } }
     }
 
     /// Services are looked at for those that are not up, so these come first.
@@ -119,14 +152,11 @@ fn row(record: &Record) -> Markup {
         Collection::Services => html! { td { (mark(record.text("status"))) } td { "on " (record.key.name()) } },
         Collection::Applications => html! { td {} td { (application::attached_names(record).join(", ")) } },
         Collection::Configurations => html! { td { (record.text("format")) } td { (tags_of(record)) } },
-        Collection::Ephemerals => html! { td { (ephemeral::size(record)) " bytes" } td { (tags_of(record)) } },
-        _ => html! { td { "→" } td { (endpoint(record)) } },
+        _ => html! { td { (ephemeral::size(record)) " bytes" } td { (tags_of(record)) } },
     };
     html! {
         tr {
-            // The name of a watch holds its endpoint, so it is not linked to.
-            td { @if record.key.collection() == Collection::Watches { (title(record)) }
-                @else { a href=(href(&record.key, record)) { (title(record)) } } }
+            td { a href=(href(&record.key, record)) { (title(record)) } }
             (cells)
             td.time { time datetime=(updated) { (updated) } " · " (record.revision) }
         }
@@ -137,7 +167,6 @@ fn title(record: &Record) -> String {
     match record.key.collection() {
         Collection::Ephemerals => ephemeral::path(record).to_owned(),
         Collection::Services => record.key.first().into_owned(),
-        Collection::Watches => record.text("pattern").to_owned(),
         _ => record.key.name().into_owned(),
     }
 }
@@ -162,11 +191,4 @@ fn services_of(host: &Record) -> Markup {
 
 fn tags_of(record: &Record) -> Markup {
     html! { @for tag in record.members_of("tags") { span.tag { (tag) } " " } }
-}
-
-/// An endpoint may hold a password, and this page is looked at by many.
-fn endpoint(watch: &Record) -> String {
-    let text = watch.text("endpoint");
-    let scheme = text.split(':').next().unwrap_or_default();
-    Endpoint::parse(text, &[scheme]).map_or_else(|_| format!("{scheme}://…"), |endpoint| endpoint.to_string())
 }

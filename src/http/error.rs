@@ -144,7 +144,7 @@ fn domain_status(error: &Error) -> StatusCode {
     match error {
         Error::Malformed(_) | Error::MissingParameters { .. } => StatusCode::BAD_REQUEST,
         Error::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        Error::NotFound => StatusCode::NOT_FOUND,
+        Error::NotFound | Error::Unknown(_) => StatusCode::NOT_FOUND,
         Error::Conflict(_) => StatusCode::CONFLICT,
         Error::Contended => StatusCode::SERVICE_UNAVAILABLE,
         Error::Precondition(_) => StatusCode::PRECONDITION_FAILED,
@@ -215,6 +215,7 @@ mod tests {
             (Error::MissingParameters { expected: &["status"], optional: &[] }.into(), 400),
             (Error::invalid("x").into(), 422),
             (Error::NotFound.into(), 404),
+            (Error::Unknown("x").into(), 404),
             (Error::Conflict("x").into(), 409),
             (Error::Contended.into(), 503),
             (Error::Precondition(Some(1)).into(), 412),

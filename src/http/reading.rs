@@ -16,9 +16,12 @@ use super::{
     routes::Resource,
     snapshot,
 };
-use crate::primitives::{
-    Collection, Error, Frame, Key, Name, Query, Reading, Record, View, application, configuration, ephemeral, host,
-    link, rfc3339, service, tag, watch,
+use crate::{
+    primitives::{
+        Collection, Error, Frame, Key, Name, Query, Reading, Record, View, application, configuration, ephemeral, host,
+        link, rfc3339, service, tag, watch,
+    },
+    watches::statuses,
 };
 
 impl Api {
@@ -171,10 +174,12 @@ impl Api {
     async fn index(&self, request: &Request) -> Result {
         if request.accept.is_some() && request.accepts("text/html") {
             let reading = self.store.read(&dashboard::queries()).await?;
-            let page = dashboard::page(&reading, &self.store.version().await);
+            let statuses = statuses(self.store.as_ref(), dashboard::watches_of(&reading)).await?;
+            let page = dashboard::page(&reading, &statuses, &self.store.version().await);
             return Ok(Answer::raw("text/html;charset=utf-8", page.into_string())
                 .at(reading.revision)
-                .with(header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'")
+                .with(header::CONTENT_SECURITY_POLICY, dashboard::POLICY.as_str())
+                .with(header::CACHE_CONTROL, "no-store")
                 .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
                 .with(header::VARY, "accept"));
         }

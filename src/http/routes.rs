@@ -183,8 +183,11 @@ pub fn resource(verb: Verb, path: &Path) -> Result<Resource, Error> {
 
 /// What is behind the name of a watch.
 fn of_watch(name: &str, words: &[&str]) -> Result<Resource, Error> {
+    const NOTHING: Error = Error::Unknown(
+        "behind the name of a watch are pause, resume, dead and dead/redrive, dead/REVISION and dead/REVISION/redrive",
+    );
     let name = name.to_owned();
-    let revision = |text: &str| text.parse().map(Some).map_err(|_| Error::NotFound);
+    let revision = |text: &str| text.parse().map(Some).map_err(|_| NOTHING);
     Ok(match words {
         [] => Resource::Watch(name),
         ["pause"] => Resource::Paused(name, true),
@@ -193,7 +196,7 @@ fn of_watch(name: &str, words: &[&str]) -> Result<Resource, Error> {
         ["dead", "redrive"] => Resource::Redrive(name, None),
         ["dead", letter] => Resource::Letters(name, revision(letter)?),
         ["dead", letter, "redrive"] => Resource::Redrive(name, revision(letter)?),
-        _ => return Err(Error::NotFound),
+        _ => return Err(NOTHING),
     })
 }
 

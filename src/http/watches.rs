@@ -80,7 +80,7 @@ impl Api {
         let head = reading.revision;
         let mut records = reading.records();
         if revision.is_some() {
-            let record = records.first().ok_or_else(|| Failure::not_found_at(head))?;
+            let record = records.first().ok_or_else(|| Failure::from(dead_letter::UNKNOWN).at(Some(head)))?;
             return Ok(Answer::json(&dead_letter::json(record)).of_record(record.revision));
         }
         let more = records.len() as u64 > limit;
@@ -116,6 +116,6 @@ impl Api {
         let queries: Vec<Query> = keys.into_iter().map(Query::Get).collect();
         let Reading { revision, answers } = self.store.read(&queries).await?;
         let record = answers.into_iter().flat_map(|answer| answer.records).next();
-        record.ok_or_else(|| Failure::not_found_at(revision))
+        record.ok_or_else(|| Failure::from(watch::UNKNOWN).at(Some(revision)))
     }
 }

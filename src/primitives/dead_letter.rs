@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Check, Collection, Edit, Error, Hold, Key, List, Op, Pattern, Plan, Query, Record, Segment, Select, encode_segment,
-    rfc3339,
+    millis, rfc3339,
 };
 
 /// The index of the letters that are to be sent again.
@@ -18,7 +18,12 @@ const TIME: &str = "time";
 const WHY: &str = "why";
 const ATTEMPTS: &str = "attempts";
 const SINCE: &str = "since";
+const LAST: &str = "last";
 const EVENT: &str = "event";
+
+/// There is no letter of a revision.
+pub const UNKNOWN: Error =
+    Error::Unknown("the watch has no dead letter of this revision; GET /watches/NAME/dead has those there are");
 
 /// An event that was given up.
 #[derive(Debug, Clone)]
@@ -79,6 +84,8 @@ pub fn put(watch: &Key, letter: &Letter, hold: Hold) -> Plan {
         .set(WHY, letter.why.as_str())
         .set(ATTEMPTS, letter.attempts.to_string())
         .set(SINCE, letter.since.to_string())
+        // The record itself also changes when it is asked to be sent again.
+        .set(LAST, millis().to_string())
         .set(EVENT, letter.event.as_ref())
         .leave(REDRIVEN);
     let op = Op::put(key(&super::watch::name_of(watch), letter.revision), edit);
@@ -99,7 +106,7 @@ pub fn redrive(watch: &str, revision: Option<u64>) -> Plan {
         None => Plan::new(vec![Op::PutEach { select: all_of(watch), edit }]),
         Some(revision) => {
             let key = key(watch, revision);
-            Plan::new(vec![Op::edit(key.clone(), edit)]).require(Check::Exists(key), Error::NotFound)
+            Plan::new(vec![Op::edit(key.clone(), edit)]).require(Check::Exists(key), UNKNOWN)
         }
     }
 }
@@ -111,7 +118,7 @@ pub fn discard(watch: &str, revision: Option<u64>) -> Plan {
         None => Plan::new(vec![Op::DeleteEach { select: all_of(watch) }]),
         Some(revision) => {
             let key = key(watch, revision);
-            Plan::new(vec![Op::Delete { key: key.clone() }]).require(Check::Exists(key), Error::NotFound)
+            Plan::new(vec![Op::Delete { key: key.clone() }]).require(Check::Exists(key), UNKNOWN)
         }
     }
 }
@@ -181,6 +188,7 @@ pub struct LetterJson<'a> {
 #[must_use]
 pub fn json(record: &Record) -> LetterJson<'_> {
     let Letter { revision, attempts, since, .. } = stored(record);
+    let last = record.text(LAST).parse().unwrap_or(record.updated_at);
     LetterJson {
         revision,
         channel: record.text(CHANNEL),
@@ -188,7 +196,7 @@ pub fn json(record: &Record) -> LetterJson<'_> {
         error: record.text(WHY),
         attempts,
         first_attempt: rfc3339(since),
-        last_attempt: rfc3339(record.updated_at),
+        last_attempt: rfc3339(last),
         redriven: record.indexes.contains(REDRIVEN),
         event: serde_json::from_str(record.text(EVENT)).ok(),
     }

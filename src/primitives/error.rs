@@ -23,6 +23,9 @@ pub enum Error {
     /// Nothing is stored there.
     #[error("Resource not found")]
     NotFound,
+    /// The same, where more can be said than the words do: what to do about it.
+    #[error("Resource not found")]
+    Unknown(&'static str),
     /// What is already stored forbids it.
     #[error("{0}")]
     Conflict(&'static str),
@@ -68,6 +71,11 @@ impl Error {
             Self::TooLarge { limit } => {
                 Some(format!("at most {limit} bytes are taken; the server's operator can raise the limit"))
             }
+            Self::Conflict(_) => Some(
+                "GET /watches has the watches there are; one is changed by deleting it and registering it anew"
+                    .to_owned(),
+            ),
+            Self::Unknown(hint) => Some((*hint).to_owned()),
             Self::Precondition(_) => Some("read the record again and decide anew".to_owned()),
             _ => None,
         }

@@ -4,6 +4,7 @@ mod agents;
 mod amqp;
 mod bad_input;
 mod cli;
+mod cli_watch;
 mod contract;
 mod crash;
 mod edges;

@@ -1,16 +1,31 @@
 //! The front page: for people HTML that needs nothing from elsewhere, for programs the index.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use percent_encoding::percent_decode_str;
 use reqwest::{Method, header::ACCEPT};
+use sha2::{Digest, Sha256};
 
-use crate::support::{Answer, Noah, Raw, on_both_stores};
+use crate::support::{Answer, Backend, Behaviour, Noah, Raw, Receiver, eventually, on_both_stores};
 
 async fn page(noah: &Noah) -> String {
+    answer(noah).await.text()
+}
+
+async fn answer(noah: &Noah) -> Answer {
     let accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
     let answer = Answer::of(noah.request(Method::GET, "/").header(ACCEPT, accept)).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), Some("text/html;charset=utf-8"));
-    answer.text()
+    answer
+}
+
+/// A server that gives an event up after a second.
+struct Hasty(Noah);
+
+impl Hasty {
+    async fn on(backend: Backend) -> Self {
+        Self(Noah::with(backend, &["--delivery-give-up-after", "1s"]).await)
+    }
 }
 
 /// The links of a page that stay on this server.
@@ -95,6 +110,79 @@ async fn the_page_loads_nothing_from_elsewhere(noah: Noah) {
     }
 }
 
+/// The line of the watch with this pattern.
+fn line(page: &str, pattern: &str) -> String {
+    let watches = &page[page.find("<section id=\"watches\"").expect("there is a table of watches")..];
+    let lines = watches.split("<tr>").find(|line| line.starts_with(&format!("<td>{pattern}</td>")));
+    lines.unwrap_or_else(|| panic!("no line of {pattern}:\n{watches}")).to_owned()
+}
+
+async fn watches_say_how_they_do_and_those_with_trouble_come_first(noah: Noah) {
+    let (well, ill) = (Receiver::start().await, Receiver::start().await);
+    ill.behave(Behaviour::Answer(500));
+    noah.watch("//noah/applications", &well.url("/")).await;
+    noah.watch("//noah/hosts", &ill.url("/hunter2?t=hunter2").replace("http://", "http://u:hunter2@")).await;
+    let paused = noah.watch("//noah/configurations", &well.url("/")).await.json()["name"].as_str().unwrap().to_owned();
+    let name = paused.replace('/', "%2F").replace('+', "%2B");
+    noah.put_ok(&format!("/watches/{name}/pause"), "").await;
+    noah.put_ok("/configurations/c", r#"{"format":"string","body":"x"}"#).await;
+    noah.put_ok("/applications/a", r#"{"name":"a"}"#).await;
+    noah.put_ok("/hosts/h1", r#"{"status":"up"}"#).await;
+    noah.put_ok("/hosts/h2", r#"{"status":"up"}"#).await;
+    let says = async |pattern: &str, words: &[&str]| {
+        eventually(&format!("{pattern} says {words:?}"), || async {
+            let page = page(&noah).await;
+            assert!(!page.contains("hunter2"), "a secret got in:\n{page}");
+            let line = line(&page, pattern);
+            words.iter().all(|word| line.contains(word)).then_some(page)
+        })
+        .await
+    };
+    says("//noah/applications", &[">current<", "delivered <time"]).await;
+    let tried =
+        ["status retrying", "2 events behind", "tried ", "next try 2", "it answered 500", "nothing delivered yet"];
+    let page = says("//noah/hosts", &tried).await;
+    assert!(line(&page, "//noah/configurations").contains("paused: on request · 1 event behind"), "{page}");
+    let at = |pattern: &str| page.find(&line(&page, pattern)).unwrap();
+    assert!(at("//noah/hosts") < at("//noah/configurations"), "{page}");
+    assert!(at("//noah/configurations") < at("//noah/applications"), "{page}");
+    assert!(page.contains("2 to look at"), "{page}");
+
+    ill.behave(Behaviour::Answer(200));
+    let page = says("//noah/hosts", &[">current<", "delivered <time"]).await;
+    assert!(!page.contains("it answered 500"), "what is over is not shown:\n{page}");
+    assert!(page.contains("1 to look at"), "{page}");
+}
+
+async fn dead_letters_are_counted(Hasty(noah): Hasty) {
+    let ill = Receiver::start().await;
+    ill.behave(Behaviour::Answer(500));
+    noah.watch("//noah/hosts", &ill.url("/")).await;
+    noah.put_ok("/hosts/h", r#"{"status":"up"}"#).await;
+    let page = eventually("the dead letter is on the page", || async {
+        Some(page(&noah).await).filter(|page| page.contains("1 dead letter"))
+    })
+    .await;
+    assert!(line(&page, "//noah/hosts").contains("it answered 500") && page.contains("1 to look at"), "{page}");
+}
+
+/// That the script does keep the page up to date takes a browser; here is what it stands on.
+async fn the_page_runs_its_own_script_and_no_other(noah: Noah) {
+    let answer = answer(&noah).await;
+    let page = answer.text();
+    assert_eq!(page.matches("<script").count(), 1);
+    let script = page.split("<script>").nth(1).and_then(|rest| rest.split("</script>").next()).unwrap();
+    let hash = BASE64_STANDARD.encode(Sha256::digest(script));
+    let policy = answer.header("content-security-policy").unwrap();
+    let directives: Vec<&str> = policy.split("; ").collect();
+    assert!(directives.contains(&"default-src 'none'") && directives.contains(&"connect-src 'self'"), "{policy}");
+    assert!(directives.contains(&format!("script-src 'sha256-{hash}'").as_str()), "{policy}");
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    for part in ["id=\"now\"", "id=\"away\" hidden", "id=\"hosts\"", "id=\"watches\""] {
+        assert_eq!(page.matches(part).count(), 1, "{part}");
+    }
+}
+
 async fn programs_get_the_index(noah: Noah) {
     for accept in ["", "Accept: application/json\r\n", "Accept: application/json, text/plain\r\n"] {
         let mut connection = Raw::connect(noah.address()).await;
@@ -113,5 +201,13 @@ on_both_stores!(Noah:
     what_the_page_links_to_is_there,
     names_cannot_break_out_of_the_page,
     the_page_loads_nothing_from_elsewhere,
+    watches_say_how_they_do_and_those_with_trouble_come_first,
+    the_page_runs_its_own_script_and_no_other,
     programs_get_the_index,
 );
+
+mod given_up {
+    use super::{Hasty, dead_letters_are_counted, on_both_stores};
+
+    on_both_stores!(Hasty: dead_letters_are_counted);
+}

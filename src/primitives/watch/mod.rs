@@ -18,6 +18,9 @@ const PATTERN: &str = "pattern";
 const ENDPOINT: &str = "endpoint";
 const PAUSED: &str = "paused";
 
+/// There is no watch of a name.
+pub const UNKNOWN: Error = Error::Unknown("there is no watch of this name; GET /watches has the names of all");
+
 /// A watch, as it is registered and as agents deliver for it.
 #[derive(Debug, Clone)]
 pub struct Watch {
@@ -239,7 +242,7 @@ pub fn resume(key: Key) -> Plan {
 }
 
 fn edit(key: Key, edit: Edit) -> Plan {
-    Plan::new(vec![Op::edit(key.clone(), edit)]).require(Check::Exists(key), Error::NotFound).whole()
+    Plan::new(vec![Op::edit(key.clone(), edit)]).require(Check::Exists(key), UNKNOWN).whole()
 }
 
 /// Why a watch is paused, if it is.
