@@ -10,6 +10,7 @@ use super::{
     cursors::Cursors,
     message::Message,
     metrics::Metrics,
+    owner::Held,
     schedule::Schedule,
     watched::{Step, Watched},
 };
@@ -45,7 +46,8 @@ pub(super) struct Shared {
     pub(super) cursors: Arc<Cursors>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) stopping: signal::Receiver<bool>,
-    /// Until when nobody else can hold what is held here.
+    /// What is held here, and until when nobody else can hold it.
+    pub(super) held: signal::Receiver<Held>,
     pub(super) valid_until: signal::Receiver<Instant>,
     /// Held by every worker; when all are dropped the last one has ended.
     pub(super) alive: mpsc::Sender<()>,
@@ -274,12 +276,17 @@ impl Watched {
     async fn may_deliver(&self, shared: &Shared) -> bool {
         let mut valid_until = shared.valid_until.clone();
         while self.goes_on(shared) {
-            if Instant::now() < *valid_until.borrow_and_update() {
+            // Whoever was asleep past its lease holds something again before the dispatcher has ended what is lost.
+            if Instant::now() < *valid_until.borrow_and_update() && self.is_held(shared) {
                 return true;
             }
             self.until_told(async { drop(valid_until.changed().await) }, shared).await;
         }
         false
+    }
+
+    fn is_held(&self, shared: &Shared) -> bool {
+        shared.held.borrow().parts.get(&self.hold.part) == Some(&self.hold)
     }
 
     /// After a delivery to an endpoint that has too much to do: waits, each time half as long.
