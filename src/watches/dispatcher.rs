@@ -110,6 +110,7 @@ async fn run(
         cursors: Arc::clone(&cursors),
         metrics,
         stopping: stopping.clone(),
+        held: holder.held.clone(),
         valid_until: holder.valid_until.clone(),
         alive,
     });

@@ -105,7 +105,6 @@ impl Owner {
         let valid_until = Instant::now() + ttl;
         let holdings = self.store.hold(&beat).await?;
         let released = std::mem::take(&mut self.release);
-        self.valid_until.send_replace(valid_until);
         self.metrics.alive.set(i64::try_from(holdings.members.len()).unwrap_or(i64::MAX));
         self.metrics.parts.set(i64::try_from(holdings.holds.len()).unwrap_or(i64::MAX));
         self.held.send_if_modified(|held| {
@@ -114,6 +113,8 @@ impl Owner {
             *held = now;
             changed
         });
+        // Only now: who waits for it looks at what is held then.
+        self.valid_until.send_replace(valid_until);
         Ok(())
     }
 }

@@ -56,6 +56,7 @@ impl Registry {
     pub(super) fn learn(&mut self, event: &Event, shared: &Arc<Shared>) {
         match event.record.key.collection() {
             Collection::Watches if self.is_news(event) => match event.action {
+                Action::Create if self.is_outlived(event) => {}
                 Action::Create => {
                     let watched = self.add(&event.record, shared);
                     watched.iter().for_each(|watched| {
@@ -64,14 +65,11 @@ impl Registry {
                         watched.begin(shared);
                     });
                 }
-                // Another one that was made in its place meanwhile stays.
-                Action::Delete if self.at(&event.record.key).is_some_and(|known| known.id == event.record.id) => {
-                    self.remove(&event.record.key);
-                }
+                Action::Delete if self.same(event).is_some() => self.remove(&event.record.key),
                 Action::Delete => {}
                 _ => {
                     let paused = watch::paused(&event.record).is_some();
-                    self.at(&event.record.key).iter().for_each(|watched| watched.pause(paused, shared));
+                    self.same(event).iter().for_each(|watched| watched.pause(paused, shared));
                 }
             },
             Collection::DeadLetters if event.record.indexes.contains(dead_letter::REDRIVEN) => {
@@ -91,6 +89,17 @@ impl Registry {
     /// Whether an event is about a watch of a part that is held, and happened after that was read.
     pub(super) fn is_news(&self, event: &Event) -> bool {
         self.parts.get(&part_of(event.record.id)).is_some_and(|(_, read_at)| event.revision > *read_at)
+    }
+
+    /// The watch that an event is about, if it is that which is here: one that was made anew has the same key.
+    fn same(&self, event: &Event) -> Option<&Arc<Watched>> {
+        self.at(&event.record.key).filter(|watched| watched.id == event.record.id)
+    }
+
+    /// Whether the watch of an event's key was read after the event: of two with the same key, that is the newer.
+    fn is_outlived(&self, event: &Event) -> bool {
+        let here = self.at(&event.record.key).and_then(|watched| self.parts.get(&watched.hold.part));
+        here.is_some_and(|(_, read_at)| event.revision <= *read_at)
     }
 
     fn at(&self, key: &Key) -> Option<&Arc<Watched>> {

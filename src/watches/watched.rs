@@ -282,6 +282,10 @@ impl Watched {
         if state.missed <= state.cursor {
             state.missed = 0;
         }
+        // What was offered before what is there was told: that says how it ended.
+        while state.waiting.front().is_some_and(|message| message.revision() <= state.cursor) {
+            state.pop();
+        }
         if let Some(message) = state.pop() {
             return Step::Deliver(message);
         }

@@ -10,6 +10,7 @@ use super::{
     cursors::Cursors,
     message::Message,
     metrics::Metrics,
+    owner::Held,
     schedule::Schedule,
     watched::{Step, Watched},
 };
@@ -47,7 +48,8 @@ pub(super) struct Shared {
     pub(super) cursors: Arc<Cursors>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) stopping: signal::Receiver<bool>,
-    /// Until when nobody else can hold what is held here.
+    /// What is held here, and until when nobody else can hold it.
+    pub(super) held: signal::Receiver<Held>,
     pub(super) valid_until: signal::Receiver<Instant>,
     /// Held by every worker; when all are dropped the last one has ended.
     pub(super) alive: mpsc::Sender<()>,
@@ -273,17 +275,25 @@ impl Watched {
     async fn turn<'a>(&'a self, shared: &'a Shared) -> Option<Turn<'a>> {
         let mut valid_until = shared.valid_until.clone();
         while self.goes_on(shared) {
-            if Instant::now() >= *valid_until.borrow_and_update() {
+            valid_until.borrow_and_update();
+            if !self.is_held(shared) {
                 self.until_told(async { drop(valid_until.changed().await) }, shared).await;
                 continue;
             }
             let turn = self.until_told(shared.agents.turn(&self.watch), shared).await;
             // That may have taken a while.
-            if turn.is_some() && self.goes_on(shared) && Instant::now() < *valid_until.borrow() {
+            if turn.is_some() && self.goes_on(shared) && self.is_held(shared) {
                 return turn;
             }
         }
         None
+    }
+
+    /// Whether nobody else can hold it now. Whoever was asleep past its lease holds something again before the
+    /// dispatcher has ended what is lost.
+    fn is_held(&self, shared: &Shared) -> bool {
+        Instant::now() < *shared.valid_until.borrow()
+            && shared.held.borrow().parts.get(&self.hold.part) == Some(&self.hold)
     }
 
     /// After a delivery to an endpoint that has too much to do: waits, each time half as long.

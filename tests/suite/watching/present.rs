@@ -64,6 +64,26 @@ async fn an_endpoint_that_is_away_is_told_how_things_stand_when_it_is_back(mut n
     assert_eq!(hits.last().unwrap().json()["data"], "2");
 }
 
+async fn what_happened_before_how_things_stand_is_not_told_after_it(mut noah: Noah) {
+    noah.put_ok("/ephemerals/x", "1").await;
+    let mut receiver = Receiver::start().await;
+    receiver.go_away().await;
+    let path = noah.watch_with("//noah/ephemerals", &receiver.url("/"), &json!({"from": "current"})).await;
+    noah.put_ok(&format!("{path}/pause"), "").await;
+    noah.kill9();
+    noah.start_again();
+    for data in ["2", "3", "4"] {
+        noah.put_ok("/ephemerals/x", data).await;
+    }
+    receiver.come_back().await;
+    noah.put_ok(&format!("{path}/resume"), "").await;
+    receiver.at_least(1).await;
+    let later = noah.put_ok("/ephemerals/x", "5").await.revision();
+    let hits = receiver.until_revision(later).await;
+    let told: Vec<_> = hits.iter().map(|hit| hit.json()["data"].clone()).collect();
+    assert_eq!(told, ["4", "5"]);
+}
+
 async fn what_the_log_has_lost_is_one_gap(short: Short) {
     let noah = short.0;
     let receiver = Receiver::start().await;
@@ -141,6 +161,7 @@ on_both_stores!(Noah:
     a_watch_from_current_is_told_how_things_stand_and_then_what_changes,
     what_is_there_is_told_once_also_across_restarts,
     an_endpoint_that_is_away_is_told_how_things_stand_when_it_is_back,
+    what_happened_before_how_things_stand_is_not_told_after_it,
     an_endpoint_that_is_gone_pauses_its_watch,
     an_endpoint_with_too_much_to_do_gets_its_events_more_slowly,
 );
