@@ -1,8 +1,13 @@
+use std::{io, net::SocketAddr};
+
 use async_trait::async_trait;
-use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, RedisError, RedisFuture, RedisResult, aio::MultiplexedConnection,
+    io::AsyncDNSResolver,
+};
 use tokio::time::timeout;
 
-use super::{Agent, Delivery, Options, Outcome, pool::Pool};
+use super::{Agent, Delivery, Egress, Options, Outcome, pool::Pool};
 use crate::primitives::{Endpoint, watch::Watch};
 
 /// `redis://` and `rediss://`: `PUBLISH` of the event's JSON to its channel, as the original published it for
@@ -40,7 +45,8 @@ impl Redis {
         // Answers are timed by the delivery.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.options.connect_timeout))
-            .set_response_timeout(None);
+            .set_response_timeout(None)
+            .set_dns_resolver(Guarded(self.options.egress.clone()));
         Client::open(server)?.get_multiplexed_async_connection_with_config(&config).await
     }
 }
@@ -52,7 +58,8 @@ impl Agent for Redis {
     }
 
     fn check(&self, watch: &Watch) -> Result<(), String> {
-        server(&watch.endpoint).map(drop)
+        server(&watch.endpoint)?;
+        self.options.egress.permits(watch.endpoint.url().host_str().unwrap_or_default(), &[])
     }
 
     async fn deliver(&self, watch: &Watch, delivery: &Delivery) -> Outcome {
@@ -65,6 +72,22 @@ impl Agent for Redis {
             Ok(Err(error)) => Outcome::failed(describe(&error)),
             Err(_) => Outcome::failed(format!("Redis did not answer within {:?}", self.options.timeout)),
         }
+    }
+}
+
+/// Resolves names, and addresses too, to what may be connected to. The certificate is still held against the name.
+struct Guarded(Egress);
+
+impl AsyncDNSResolver for Guarded {
+    fn resolve<'a, 'b: 'a>(
+        &'a self,
+        host: &'b str,
+        port: u16,
+    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        Box::pin(async move {
+            let addresses = self.0.resolve(host, port).await.map_err(io::Error::other)?;
+            Ok(Box::new(addresses.into_iter()) as Box<dyn Iterator<Item = SocketAddr> + Send>)
+        })
     }
 }
 

@@ -1,6 +1,8 @@
 //! What Noah does not connect to: refused when a watch is registered where that can be seen, and whenever it is
 //! delivered for.
 
+mod transports;
+
 use std::{fs, net::IpAddr};
 
 use noah::agents::{
@@ -220,10 +222,10 @@ async fn a_host_resolves_to_what_may_be_connected_to() {
 }
 
 /// A server that sees these lines as its `/etc/hosts`.
-async fn noah_with_hosts(lines: &str) -> Noah {
+async fn noah_with_hosts(lines: &str, args: &[&str]) -> Noah {
     let database = Database::on(Backend::Sqlite).await;
     fs::write(database.dir().join("hosts"), lines).unwrap();
-    Noah::start(database, &[])
+    Noah::start(database, args)
 }
 
 /// Rewrites the file where it is, since that is what the server sees.
@@ -239,7 +241,7 @@ async fn until_denied(noah: &Noah, words: &str) {
 async fn a_name_is_judged_by_what_it_resolves_to_at_each_connection() {
     let mut receiver = Receiver::start().await;
     let port = watch_to(&receiver.url("/")).endpoint.url().port().unwrap();
-    let noah = noah_with_hosts("169.254.169.254 hooks.example\n").await;
+    let noah = noah_with_hosts("169.254.169.254 hooks.example\n", &[]).await;
     noah.watch("//noah/ephemerals", &format!("http://hooks.example:{port}/")).await;
     noah.put_ok("/ephemerals/a", "1").await;
     until_denied(&noah, "Noah does not connect to hooks.example, which resolves to 169.254.169.254, which is").await;
@@ -260,7 +262,8 @@ async fn a_name_is_judged_by_what_it_resolves_to_at_each_connection() {
 async fn of_a_names_addresses_only_those_that_are_allowed_are_connected_to() {
     let receiver = Receiver::start().await;
     let port = watch_to(&receiver.url("/")).endpoint.url().port().unwrap();
-    let noah = noah_with_hosts("0.0.0.0 hooks.example\n169.254.169.254 hooks.example\n127.0.0.1 hooks.example\n").await;
+    let lines = "0.0.0.0 hooks.example\n169.254.169.254 hooks.example\n127.0.0.1 hooks.example\n";
+    let noah = noah_with_hosts(lines, &[]).await;
     noah.watch("//noah/ephemerals", &format!("http://hooks.example:{port}/")).await;
     noah.put_ok("/ephemerals/a", "1").await;
     receiver.at_least(1).await;

@@ -13,20 +13,22 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     super::Outcome,
     endpoint::{Address, Route},
-    link::{Broken, Link},
+    link::{Broken, Connector, Link},
 };
 
 /// How long a connection nobody uses is kept.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// The brokers in use, each with one connection.
-#[derive(Default)]
-pub(super) struct Brokers(Mutex<HashMap<Address, Arc<Broker>>>);
+pub(super) struct Brokers {
+    known: Mutex<HashMap<Address, Arc<Broker>>>,
+    connector: Connector,
+}
 
 /// A broker in use: its connection, once there is one.
 pub(super) struct Broker {
     address: Address,
-    connect_timeout: Duration,
+    connector: Connector,
     used: Mutex<Instant>,
     state: tokio::sync::Mutex<State>,
     failures: AtomicU64,
@@ -40,8 +42,13 @@ struct State {
 }
 
 impl Brokers {
+    /// No brokers yet; they are connected to by this.
+    pub(super) fn new(connector: Connector) -> Self {
+        Self { known: Mutex::default(), connector }
+    }
+
     /// The broker at an address. When nobody has used it for a while it is forgotten, and its connection closed.
-    pub(super) fn get(self: &Arc<Self>, address: Address, connect_timeout: Duration) -> Arc<Broker> {
+    pub(super) fn get(self: &Arc<Self>, address: Address) -> Arc<Broker> {
         let mut brokers = self.lock();
         if let Some(broker) = brokers.get(&address) {
             broker.touch();
@@ -49,7 +56,7 @@ impl Brokers {
         }
         let broker = Arc::new(Broker {
             address: address.clone(),
-            connect_timeout,
+            connector: self.connector.clone(),
             used: Mutex::new(Instant::now()),
             state: tokio::sync::Mutex::default(),
             failures: AtomicU64::new(0),
@@ -80,7 +87,7 @@ impl Brokers {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Address, Arc<Broker>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,7 +126,7 @@ impl Broker {
             return Err(state.why.clone());
         }
         state.link = None;
-        match Link::open(&self.address, self.connect_timeout).await {
+        match Link::open(&self.address, &self.connector).await {
             Ok(link) => {
                 let link = Arc::new(link);
                 state.link = Some(Arc::clone(&link));

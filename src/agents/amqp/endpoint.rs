@@ -108,6 +108,16 @@ fn routing_key(pattern: &Pattern) -> String {
 }
 
 impl Address {
+    /// The name or address of the broker's host, without brackets.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port that the broker listens on.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// What lapin connects to.
     pub(super) fn uri(&self) -> AMQPUri {
         AMQPUri {

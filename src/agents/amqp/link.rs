@@ -11,12 +11,15 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
     protocol::{AMQPErrorKind, AMQPSoftError},
     runtime::default_runtime,
-    tcp::{AMQPUriTcpExt, TLSConfig},
-    uri::AMQPUri,
+    tcp::TLSConfig,
+    uri::{AMQPScheme, AMQPUri},
 };
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{super::Outcome, endpoint::Address, endpoint::Route};
+use super::{
+    super::{Egress, Options, Outcome, http::client},
+    endpoint::{Address, Route},
+};
 
 /// How many messages are under way on one connection; more wait for one of these.
 const MOST_CHANNELS: usize = 128;
@@ -38,6 +41,28 @@ pub(super) struct Link {
 /// The connection has ended or is in no order, and why: nothing more can be sent on it.
 pub(super) struct Broken(pub(super) String);
 
+/// How brokers are connected to.
+#[derive(Clone)]
+pub(super) struct Connector {
+    patience: Duration,
+    egress: Egress,
+    /// In PEM, those that a broker's certificate may be signed with besides those that the machine trusts.
+    authorities: Option<Arc<str>>,
+}
+
+impl Connector {
+    /// As the options say; an error says that their file of authorities cannot be read.
+    pub(super) fn new(options: &Options) -> Result<Self, String> {
+        let read = |file| client::read(file, "delivery.ca_file");
+        let authorities = options.ca_file.as_deref().map(read).transpose()?;
+        Ok(Self {
+            patience: options.connect_timeout,
+            egress: options.egress.clone(),
+            authorities: authorities.map(|pem| String::from_utf8_lossy(&pem).into()),
+        })
+    }
+}
+
 /// The connection's socket, which is shut down with this value. The thread that lapin has for each connection ends
 /// with the socket and only with it, even while there is no connection yet.
 #[derive(Default)]
@@ -53,8 +78,18 @@ impl Drop for Socket {
 }
 
 impl Link {
-    /// Connects within `patience`, TLS and login included; an error says why not.
-    pub(super) async fn open(address: &Address, patience: Duration) -> Result<Self, String> {
+    /// Connects to an address that is allowed, within the connector's patience, TLS and login included; an error
+    /// says why not.
+    pub(super) async fn open(address: &Address, connector: &Connector) -> Result<Self, String> {
+        let patience = connector.patience;
+        timeout(patience, Self::connect(address, connector))
+            .await
+            .unwrap_or_else(|_| Err(format!("there is no connection to the broker within {patience:?}")))
+    }
+
+    async fn connect(address: &Address, connector: &Connector) -> Result<Self, String> {
+        let (patience, authorities) = (connector.patience, connector.authorities.clone());
+        let addresses = connector.egress.resolve(address.host(), address.port()).await?;
         let socket = Arc::new(Socket::default());
         let weak = Arc::downgrade(&socket);
         let runtime = default_runtime().map_err(|error| describe(&error))?;
@@ -64,7 +99,15 @@ impl Link {
             address.uri(),
             runtime,
             async move |uri: AMQPUri, runtime| {
-                let connecting = uri.connect_with_config_async(TLSConfig::default(), &runtime);
+                let connecting = async {
+                    let stream = AsyncTcpStream::connect(&runtime, addresses.clone()).await?;
+                    let config = TLSConfig { cert_chain: authorities.as_deref(), ..TLSConfig::default() };
+                    match uri.scheme {
+                        AMQPScheme::AMQP => Ok(stream),
+                        // The certificate is held against the name.
+                        AMQPScheme::AMQPS => stream.into_tls(&uri.authority.host, config).await,
+                    }
+                };
                 let stream = timeout(patience, connecting).await.map_err(io::Error::from)??;
                 let handle = match &stream {
                     AsyncTcpStream::Plain(plain) => plain.get_ref().as_fd(),
@@ -79,10 +122,7 @@ impl Link {
             },
             properties,
         );
-        let connection = match timeout(patience, connecting).await {
-            Ok(connected) => connected.map_err(|error| describe(&error))?,
-            Err(_) => return Err(format!("there is no connection to the broker within {patience:?}")),
-        };
+        let connection = connecting.await.map_err(|error| describe(&error))?;
         let room = usize::from(connection.configuration().channel_max()).min(MOST_CHANNELS);
         Ok(Self { connection, idle: Mutex::default(), room: Semaphore::new(room), _socket: socket })
     }

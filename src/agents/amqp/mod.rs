@@ -4,7 +4,7 @@ mod broker;
 mod endpoint;
 mod link;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use lapin::{
@@ -13,8 +13,8 @@ use lapin::{
 };
 use tokio::time::timeout;
 
-use self::broker::Brokers;
-use super::{Agent, Delivery, Options, Outcome};
+use self::{broker::Brokers, link::Connector};
+use super::{Agent, Delivery, Egress, Options, Outcome};
 use crate::primitives::{
     rfc3339,
     watch::{Content, Watch},
@@ -28,15 +28,19 @@ const PERSISTENT: u8 = 2;
 ///
 /// All watches of a broker share one connection.
 pub struct Amqp {
-    options: Options,
+    egress: Egress,
+    timeout: Duration,
     brokers: Arc<Brokers>,
 }
 
 impl Amqp {
     /// An agent with its own connections.
-    #[must_use]
-    pub fn new(options: &Options) -> Self {
-        Self { options: options.clone(), brokers: Arc::default() }
+    ///
+    /// # Errors
+    /// That the file of authorities cannot be read.
+    pub fn new(options: &Options) -> Result<Self, String> {
+        let brokers = Arc::new(Brokers::new(Connector::new(options)?));
+        Ok(Self { egress: options.egress.clone(), timeout: options.timeout, brokers })
     }
 }
 
@@ -46,14 +50,19 @@ impl Agent for Amqp {
         vec!["amqp".to_owned(), "amqps".to_owned()]
     }
 
+    fn check(&self, watch: &Watch) -> Result<(), String> {
+        let (address, _) = endpoint::read(watch)?;
+        self.egress.permits(address.host(), &[])
+    }
+
     async fn deliver(&self, watch: &Watch, delivery: &Delivery) -> Outcome {
         let (address, route) = match endpoint::read(watch) {
             Ok(read) => read,
             Err(why) => return Outcome::Refused { why },
         };
-        let broker = self.brokers.get(address, self.options.connect_timeout);
+        let broker = self.brokers.get(address);
         let publishing = broker.publish(&route, properties(watch, delivery), &delivery.body);
-        let limit = self.options.timeout;
+        let limit = self.timeout;
         timeout(limit, publishing)
             .await
             .unwrap_or_else(|_| Outcome::failed(format!("the broker has not confirmed it within {limit:?}")))

@@ -74,7 +74,8 @@ fn identity(file: &Path) -> Result<Identity, String> {
     })
 }
 
-fn read(file: &Path, setting: &str) -> Result<Vec<u8>, String> {
+/// The bytes of a file of the settings; an error names both.
+pub(in crate::agents) fn read(file: &Path, setting: &str) -> Result<Vec<u8>, String> {
     fs::read(file).map_err(|error| format!("{setting}: {} cannot be read: {error}", file.display()))
 }
 

@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Target, zmtp};
+use super::{super::Egress, Target, zmtp};
 
 /// How long after its connection a subscriber may take to say what it wants.
 const SETTLES: Duration = Duration::from_secs(1);
@@ -56,13 +56,14 @@ struct Seen {
 }
 
 impl Link {
-    /// Connects, and shakes hands.
+    /// Connects to an address that is allowed, and shakes hands.
     ///
     /// # Errors
     /// Why that did not work, in words.
-    pub(super) async fn connect(target: &Target) -> Result<Self, String> {
+    pub(super) async fn connect(target: &Target, egress: &Egress) -> Result<Self, String> {
+        let addresses = egress.resolve(&target.host, target.port).await?;
         let mut stream =
-            TcpStream::connect(&target.address).await.map_err(|error| format!("it cannot be reached: {error}"))?;
+            TcpStream::connect(&addresses[..]).await.map_err(|error| format!("it cannot be reached: {error}"))?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let answers = zmtp::greet(&mut stream, target.kind).await?;
         let (reader, stream) = stream.into_split();

@@ -53,7 +53,8 @@ impl Kind {
 /// An endpoint, understood.
 #[derive(Debug, PartialEq, Eq)]
 struct Target {
-    address: String,
+    host: String,
+    port: u16,
     kind: Kind,
 }
 
@@ -67,7 +68,7 @@ impl Target {
         };
         let is_plain = url.username().is_empty() && url.password().is_none() && url.path().len() < 2;
         match (kind, url.host_str().filter(|host| !host.is_empty()), url.port()) {
-            (Some(kind), Some(host), Some(port)) if is_plain => Ok(Self { address: format!("{host}:{port}"), kind }),
+            (Some(kind), Some(host), Some(port)) if is_plain => Ok(Self { host: host.to_owned(), port, kind }),
             _ => {
                 Err("An endpoint of ZeroMQ is zmq+tcp://HOST:PORT?type=push (to a PULL socket that is bound there) or \
                       zmq+tcp://HOST:PORT?type=pub (to a SUB or XSUB socket)"
@@ -85,7 +86,7 @@ impl Zmq {
     }
 
     async fn send(&self, target: &Target, delivery: &Delivery) -> Result<(), String> {
-        let key = format!("{} {}", target.kind.as_str(), target.address);
+        let key = format!("{} {}:{}", target.kind.as_str(), target.host, target.port);
         loop {
             let link = self.links.get(&key, Link::is_open, self.connect(target)).await?;
             match link.send(&delivery.channel, &delivery.body).await {
@@ -102,7 +103,7 @@ impl Zmq {
 
     async fn connect(&self, target: &Target) -> Result<Link, String> {
         let limit = self.options.connect_timeout;
-        match timeout(limit, Link::connect(target)).await {
+        match timeout(limit, Link::connect(target, &self.options.egress)).await {
             Ok(link) => link,
             Err(_) => Err(format!("there was no connection within {limit:?}")),
         }
@@ -116,7 +117,8 @@ impl Agent for Zmq {
     }
 
     fn check(&self, watch: &Watch) -> Result<(), String> {
-        Target::of(&watch.endpoint).map(drop)
+        let target = Target::of(&watch.endpoint)?;
+        self.options.egress.permits(&target.host, &[])
     }
 
     async fn deliver(&self, watch: &Watch, delivery: &Delivery) -> Outcome {
@@ -142,9 +144,9 @@ mod tests {
 
     #[test]
     fn an_endpoint_says_where_and_which_socket() {
-        let target = |address: &str, kind| Ok(Target { address: address.to_owned(), kind });
-        assert_eq!(of("zmq+tcp://h:5555?type=push"), target("h:5555", Kind::Push));
-        assert_eq!(of("zmq+tcp://[::1]:5555/?type=pub"), target("[::1]:5555", Kind::Pub));
+        let target = |host: &str, kind| Ok(Target { host: host.to_owned(), port: 5555, kind });
+        assert_eq!(of("zmq+tcp://h:5555?type=push"), target("h", Kind::Push));
+        assert_eq!(of("zmq+tcp://[::1]:5555/?type=pub"), target("[::1]", Kind::Pub));
         for text in ["h:1", "h?type=pub", "h:1?type=rep", "h:1?type=pub&x=1", "u@h:1?type=pub", "h:1/x?type=pub"] {
             assert!(of(&format!("zmq+tcp://{text}")).unwrap_err().contains("?type=push"), "{text}");
         }

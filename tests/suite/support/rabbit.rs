@@ -2,6 +2,7 @@ use std::{
     fs::{self, File},
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -30,6 +31,7 @@ const INETRC: &str = "{lookup, [file]}.\n{host, {127,0,0,1}, [\"localhost\"]}.\n
 /// A RabbitMQ of its own, on free ports, with its data; gone with this value, and all it has started too.
 pub struct Rabbit {
     port: u16,
+    tls_port: u16,
     cluster_port: u16,
     epmd_port: u16,
     dir: TempDir,
@@ -41,9 +43,18 @@ pub struct Rabbit {
 impl Rabbit {
     /// An empty one, with the user `guest`. It takes some seconds.
     pub fn start() -> Self {
+        Self::launch(None)
+    }
+
+    /// One that speaks TLS as well, with the certificate `server.pem`, `server.key` of this directory.
+    pub fn start_with_tls(certificates: &Path) -> Self {
+        Self::launch(Some(certificates))
+    }
+
+    fn launch(certificates: Option<&Path>) -> Self {
         // Somebody may take a free port before it does; then others are tried.
         for _ in 0..3 {
-            let mut rabbit = Self::absent();
+            let mut rabbit = Self::absent(certificates);
             rabbit.epmd = Some(rabbit.start_epmd());
             if rabbit.run() {
                 return rabbit;
@@ -52,14 +63,22 @@ impl Rabbit {
         panic!("rabbitmq-server does not start on any free port");
     }
 
-    fn absent() -> Self {
+    fn absent(certificates: Option<&Path>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("rabbitmq.conf"), format!("{CONFIG}max_message_size = {MAX_MESSAGE_BYTES}\n"))
-            .unwrap();
+        let (port, tls_port, cluster_port, epmd_port) = (free_port(), free_port(), free_port(), free_port());
+        let tls = certificates.map(|dir| {
+            let (certificate, key) = (dir.join("server.pem"), dir.join("server.key"));
+            let (certificate, key) = (certificate.display(), key.display());
+            format!(
+                "listeners.ssl.1 = 127.0.0.1:{tls_port}\nnum_acceptors.ssl = 2\n\
+                 ssl_options.certfile = {certificate}\nssl_options.keyfile = {key}\n"
+            )
+        });
+        let config = format!("{CONFIG}max_message_size = {MAX_MESSAGE_BYTES}\n{}", tls.unwrap_or_default());
+        fs::write(dir.path().join("rabbitmq.conf"), config).unwrap();
         fs::write(dir.path().join("inetrc"), INETRC).unwrap();
         fs::write(dir.path().join("enabled_plugins"), "[].\n").unwrap();
-        let (port, cluster_port, epmd_port) = (free_port(), free_port(), free_port());
-        Self { port, cluster_port, epmd_port, dir, epmd: None, child: None }
+        Self { port, tls_port, cluster_port, epmd_port, dir, epmd: None, child: None }
     }
 
     fn start_epmd(&self) -> Child {
@@ -135,6 +154,16 @@ impl Rabbit {
     /// Where it listens: `127.0.0.1:PORT`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where it does without TLS.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where it speaks TLS, when it does.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
     }
 
     /// Ends it as a power cut would.
