@@ -24,6 +24,14 @@ impl Schedule {
         let planned = doubled.min(self.max).mul_f64(spread.max(0.0));
         planned.max(wait.unwrap_or_default().min(self.max))
     }
+
+    /// How long is left until `next`, which may be another machine's time or one before the clock was set, both in
+    /// milliseconds since 1970: never longer than [`Schedule::after`] gives.
+    #[must_use]
+    pub fn left(&self, next: Option<i64>, now: i64) -> Duration {
+        let left = u64::try_from(next.unwrap_or_default().saturating_sub(now)).unwrap_or_default();
+        Duration::from_millis(left).min(self.max.mul_f64(1.0 + self.jitter))
+    }
 }
 
 #[cfg(test)]
@@ -48,6 +56,14 @@ mod tests {
     fn chance_moves_them_by_the_jitter_and_no_further() {
         assert_eq!(SCHEDULE.after(1, None, 0.0), Duration::from_millis(800));
         assert_eq!(SCHEDULE.after(1, None, 1.0), Duration::from_millis(1200));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_no_wait_longer() {
+        assert_eq!(SCHEDULE.left(Some(5_000), 2_000), Duration::from_secs(3));
+        assert_eq!(SCHEDULE.left(Some(5_000), 6_000), Duration::ZERO);
+        assert_eq!(SCHEDULE.left(None, 6_000), Duration::ZERO);
+        assert_eq!(SCHEDULE.left(Some(86_400_000), 0), Duration::from_secs(720));
     }
 
     #[test]

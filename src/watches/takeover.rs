@@ -53,7 +53,9 @@ impl Dispatch {
 
     /// Reads the watches of these parts, and from where in the log they have to be offered events.
     async fn take_over(&mut self, gained: &[Hold]) -> Result<(), StoreError> {
-        let letters = Query::List(List::of(Select::all(dead_letter::REDRIVEN)));
+        // Which they are, without what is in them.
+        let lengths = vec![String::new()];
+        let letters = Query::List(List { lengths, ..List::of(Select::all(dead_letter::REDRIVEN)) });
         let reading = self.shared.store.read(&[letters]).await?;
         let head = reading.revision;
         let letters: Vec<Key> = reading.records().into_iter().map(|record| record.key).collect();

@@ -92,8 +92,8 @@ impl Watched {
             body: message.body(),
         };
         // What an owner before this one, or this one before a restart, knew about the next try.
-        let next = self.state().notes.next.unwrap_or_default() - millis();
-        self.pause_for(Duration::from_millis(u64::try_from(next).unwrap_or_default()), shared).await;
+        let left = shared.schedule.left(self.state().notes.next, millis());
+        self.pause_for(left, shared).await;
         loop {
             let Some(turn) = self.turn(shared).await else { return Ended::Stopped };
             if self.is_superseded(message) {

@@ -217,6 +217,46 @@ async fn watches_that_are_made_while_parts_move_are_somebodys(mut pair: Pair) {
     assert_eq!(told.len(), count, "none of them twice");
 }
 
+/// Two servers that make one attempt at a time at each host.
+struct OneByOne(Pair);
+
+impl OneByOne {
+    async fn on(backend: Backend) -> Self {
+        Self(Pair::with(Database::on(backend).await, &["--delivery-concurrency-per-host", "1"]).await)
+    }
+}
+
+/// One endpoint takes a delivery and never answers; another watch of that host waits for its turn. Nothing of it is
+/// under way, so its part can be let go of at once.
+async fn a_watch_that_waits_for_its_turn_holds_up_nothing(OneByOne(mut pair): OneByOne) {
+    pair.other.terminate();
+    pair.shared_by(1).await;
+    let hanging = Receiver::start().await;
+    hanging.behave(Behaviour::Hang);
+    // The upper half is what is let go of.
+    let (mut stays, mut leaves) = (None, None);
+    for n in 0.. {
+        let path = pair.noah.watch_with(&format!("//noah/ephemerals/hang{n}"), &hanging.url("/"), &json!({})).await;
+        let is_upper = usize::from(part_of(&pair.noah, &path).await) >= PARTS / 2;
+        let half = if is_upper { &mut leaves } else { &mut stays };
+        half.get_or_insert(n);
+        if stays.is_some() && leaves.is_some() {
+            break;
+        }
+    }
+    pair.noah.put_ok(&format!("/ephemerals/hang{}", stays.unwrap()), "").await;
+    hanging.at_least(1).await;
+    pair.noah.put_ok(&format!("/ephemerals/hang{}", leaves.unwrap()), "").await;
+    let metrics = || async { pair.noah.get("/metrics").await.text() };
+    eventually("it waits for its turn", || async {
+        metrics().await.contains("noah_watches_held{state=\"behind\"} 2").then_some(())
+    })
+    .await;
+    pair.other = pair.noah.sibling();
+    pair.shared_by(2).await;
+    hanging.at_least(2).await;
+}
+
 on_both_stores!(Pair:
     two_servers_share_the_watches_and_deliver_nothing_twice,
     servers_that_come_and_go_repeat_nothing_and_skip_nothing,
@@ -234,4 +274,10 @@ mod one {
     use super::*;
 
     on_both_stores!(Noah: a_stop_while_a_watch_is_taken_over_skips_nothing);
+}
+
+mod one_by_one {
+    use super::*;
+
+    on_both_stores!(OneByOne: a_watch_that_waits_for_its_turn_holds_up_nothing);
 }
