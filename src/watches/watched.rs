@@ -178,6 +178,11 @@ impl Watched {
         }
     }
 
+    /// Whether its dead letters have to be looked through; that is asked once.
+    pub(super) fn is_redriven(&self) -> bool {
+        std::mem::take(&mut self.state().redriven)
+    }
+
     /// Its dead letters have to be looked through once more.
     pub(super) fn remember_redrive(&self) {
         self.state().redriven = true;
@@ -187,6 +192,7 @@ impl Watched {
     pub(super) fn redrive(self: &Arc<Self>, shared: &Arc<Shared>) {
         let mut state = self.state();
         state.redriven = true;
+        self.changed.notify_waiters();
         self.start(&mut state, shared);
     }
 

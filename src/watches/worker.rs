@@ -93,7 +93,7 @@ impl Watched {
         };
         // What an owner before this one, or this one before a restart, knew about the next try.
         let left = shared.schedule.left(self.state().notes.next, millis());
-        self.pause_for(left, shared).await;
+        self.wait_out(left, shared).await;
         loop {
             let Some(turn) = self.turn(shared).await else { return Ended::Stopped };
             if self.is_superseded(message) {
@@ -161,8 +161,20 @@ impl Watched {
         }
         tracing::warn!(watch = %self.id, revision, channel, endpoint = %self.watch.endpoint, attempt, why, again_in = ?pause, "not delivered");
         self.save(shared);
-        self.pause_for(pause, shared).await;
+        self.wait_out(pause, shared).await;
         true
+    }
+
+    /// Waits until the next try. Dead letters that a person wants to have sent again need not wait for that.
+    async fn wait_out(self: &Arc<Self>, time: Duration, shared: &Shared) {
+        let until = Instant::now() + time;
+        loop {
+            self.pause_for(until.saturating_duration_since(Instant::now()), shared).await;
+            if !self.goes_on(shared) || !self.is_redriven() {
+                return;
+            }
+            self.send_again(shared).await;
+        }
     }
 
     /// Makes a dead letter of the event, and goes on behind it.

@@ -6,4 +6,5 @@ mod options;
 mod pause;
 mod present;
 mod progress;
+mod redrive;
 mod which;

@@ -16,12 +16,18 @@ pub struct Delivering {
 impl Delivering {
     /// An agent on this store. It has said where it listens when this returns, but may hold no watches yet.
     pub fn start(database: &Database, args: &[&str]) -> Self {
+        // What fails is tried again soon, so that tests need not wait.
+        Self::with(database, args, &[("RETRY_FIRST", "100ms"), ("RETRY_MAX", "1s")])
+    }
+
+    /// The same, with these settings of `[delivery]`.
+    pub fn with(database: &Database, args: &[&str], delivery: &[(&str, &str)]) -> Self {
         let mut command = command();
         command.args(["agent", "--store", &database.url()]);
         if database.backend == Backend::Redis {
             command.args(["--namespace", &database.namespace]);
         }
-        command.env("NOAH_DELIVERY_RETRY_FIRST", "100ms").env("NOAH_DELIVERY_RETRY_MAX", "1s");
+        command.envs(delivery.iter().map(|(name, value)| (format!("NOAH_DELIVERY_{name}"), value)));
         let log = File::options().create(true).append(true).open(database.dir().join("agents.log")).unwrap();
         command.args(args).current_dir(database.dir());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
