@@ -5,8 +5,8 @@ use serde::{Serialize, ser::SerializeMap};
 use serde_json::value::RawValue;
 
 use super::{
-    Check, Collection, Edit, Error, Hold, Key, List, Op, Pattern, Plan, Query, Record, Segment, Select, encode_segment,
-    millis, rfc3339,
+    Check, Collection, Edit, Error, Hold, Key, List, Op, Pattern, Plan, Query, Record, Segment, Select, decode_segment,
+    encode_segment, millis, rfc3339,
 };
 
 /// The index of the letters that are to be sent again.
@@ -66,12 +66,19 @@ pub fn watch_of(key: &Key) -> String {
 }
 
 /// Whether the watch at `watch` is told of `record`, which its pattern matches. Of dead letters only those are told who
-/// ask for them by name, and nobody of their own: an endpoint that takes nothing would make more and more of them.
+/// ask for them by name, and nobody of those of watches that ask for them too: endpoints that take nothing would make
+/// each other more and more of them.
 #[must_use]
 pub fn is_told(watch: &Key, pattern: &Pattern, record: &Key) -> bool {
     record.collection() != Collection::DeadLetters
         || (matches!(pattern.segments().first(), Some(Segment::Is(_)))
-            && watch_of(record) != super::watch::name_of(watch))
+            && watch_of(record) != super::watch::name_of(watch)
+            && !super::watch::keys_of(&watch_of(record)).iter().any(asks_for_letters))
+}
+
+/// Whether the pattern of the watch at a key begins with the name of dead letters.
+fn asks_for_letters(watch: &Key) -> bool {
+    decode_segment(watch.rest()).starts_with(&format!("//noah/{}", Collection::DeadLetters.as_str()))
 }
 
 /// Keeps a letter of the watch at `watch`, if that is still there and its part still held.

@@ -32,6 +32,9 @@ impl State {
     /// Of a watch that was let go of and taken again, what was held last counts: the last delivery of before may end
     /// later than the first of now.
     fn keep(&mut self, watched: &Arc<Watched>) {
+        if watched.is_disowned() {
+            return;
+        }
         let kept = self.changed.entry(watched.id).or_insert_with(|| Arc::clone(watched));
         if watched.hold.fence > kept.hold.fence {
             *kept = Arc::clone(watched);
@@ -51,6 +54,11 @@ impl Cursors {
         if std::mem::take(&mut self.state().suspended) {
             self.news.notify_one();
         }
+    }
+
+    /// The log could not be read: nothing is saved until it was.
+    pub(super) fn suspend(&self) {
+        self.state().suspended = true;
     }
 
     /// Waits until something could not be saved.

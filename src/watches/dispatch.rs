@@ -94,6 +94,8 @@ impl Dispatch {
                 Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(%error, "the log cannot be followed; trying again");
+                    // It may be another one when it can be again.
+                    self.shared.cursors.suspend();
                     tokio::time::sleep(AGAIN).await;
                 }
             }
@@ -139,6 +141,10 @@ impl Dispatch {
         if events.is_empty() && again == 1 && *self.shared.store.head().borrow() > self.position {
             events = self.shared.store.log(self.position, PAGE).await?;
         }
+        // Without a last event to look at, a log that became shorter is told by its end.
+        if events.is_empty() && again == 0 && self.shared.store.read(&[]).await?.revision < self.position {
+            return Err(self.start_over());
+        }
         self.complete(&mut events).await?;
         let count = events.len();
         events.into_iter().for_each(|event| self.hand_out(event));
@@ -148,8 +154,9 @@ impl Dispatch {
     /// The store lost a part of its log: all is read anew.
     fn start_over(&mut self) -> StoreError {
         tracing::warn!(position = self.position, "the store lost a part of its log; starting over");
-        self.shared.cursors.clear();
+        // A delivery that is under way may end after the cursors were read anew, and must not move them.
         self.registry.let_go(|_| true).iter().for_each(|watched| watched.disown());
+        self.shared.cursors.clear();
         (self.replay, self.last) = (None, None);
         StoreError::Unavailable("its log is another one than before".to_owned())
     }

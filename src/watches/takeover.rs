@@ -43,6 +43,10 @@ impl Dispatch {
             release_when_quiet(hold, &ended, &self.holder.release, &self.shared.cursors, &self.shared.store);
         }
         self.releasing.clone_from(&held.leaving);
+        if self.registry.parts().next().is_none() {
+            // There is nobody left to go through the log again for, and whoever comes next must not wait for that.
+            self.replay = None;
+        }
         let known: BTreeMap<u16, Hold> = self.registry.parts().map(|hold| (hold.part, hold)).collect();
         let gained: Vec<Hold> = held.parts.values().filter(|hold| !known.contains_key(&hold.part)).copied().collect();
         if !gained.is_empty() && self.replay.is_none() {

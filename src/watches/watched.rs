@@ -226,6 +226,11 @@ impl Watched {
         self.disowned.store(true, Ordering::Release);
     }
 
+    /// Whether nothing of it is to be saved.
+    pub(super) fn is_disowned(&self) -> bool {
+        self.disowned.load(Ordering::Acquire)
+    }
+
     /// Waits until it has no worker.
     pub(super) async fn quiet(&self) {
         loop {
@@ -335,9 +340,7 @@ impl Watched {
 
     /// Has its cursor and notes saved soon.
     pub(super) fn save(self: &Arc<Self>, shared: &Shared) {
-        if !self.disowned.load(Ordering::Acquire) {
-            shared.cursors.changed(self);
-        }
+        shared.cursors.changed(self);
     }
 }
 
