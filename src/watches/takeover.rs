@@ -16,8 +16,9 @@ use crate::{
 /// How many watches are read at once.
 const WATCHES: u64 = 5_000;
 /// A watch that is further behind than this when it is taken over reads the log by itself, so that the others need
-/// not wait until it is read from there.
+/// not wait until it is read from there. When more watches than these few are, it is read once for all of them.
 const FAR_BEHIND: u64 = 20_000;
+const FEW: usize = 16;
 
 /// The part of the log that watches which were taken over have not been offered yet.
 pub(super) struct Replay {
@@ -75,8 +76,11 @@ impl Dispatch {
             self.shared.cursors.verified();
         }
         let first = self.registry.adopt(gained, &watches, head, &self.shared);
-        let oldest = self.registry.since(first).map(|watched| watched.cursor()).min().unwrap_or(head);
-        let (to, at) = (self.position, oldest.max(self.position.saturating_sub(FAR_BEHIND)));
+        let mut cursors: Vec<u64> = self.registry.since(first).map(|watched| watched.cursor()).collect();
+        cursors.sort_unstable();
+        let (to, oldest) = (self.position, cursors.first().copied().unwrap_or(head));
+        let near = oldest.max(to.saturating_sub(FAR_BEHIND));
+        let at = cursors.get(FEW).map_or(near, |most| near.min(*most));
         self.registry
             .since(first)
             .filter(|watched| watched.cursor() < at)
