@@ -123,7 +123,8 @@ impl Rabbit {
         );
         command.stdout(said.try_clone().unwrap()).stderr(said);
         self.child = Some(spawn(&mut command));
-        let deadline = Instant::now() + PATIENCE;
+        // It takes seconds where other servers take milliseconds.
+        let deadline = Instant::now() + 4 * PATIENCE;
         while !self.answers() {
             if self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_some()) {
                 self.child = None;
