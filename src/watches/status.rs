@@ -21,16 +21,16 @@ pub struct Status {
     pub state: &'static str,
     /// The last revision that is dealt with.
     pub cursor: u64,
-    /// How many events wait for it, and whether there may be more than that.
+    /// How many events wait for it, as far as they are counted.
     pub lag: u64,
-    /// Whether there may be more.
+    /// Whether there may be more than that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lag_is_more: bool,
     /// How many events were given up, as far as they are counted.
     pub dead_letters: usize,
     /// How often the event behind the cursor was tried in vain.
     pub attempts: u32,
-    /// When it was tried first, and when it is tried again.
+    /// When it was tried first.
     pub first_attempt: Option<String>,
     /// When it is tried again.
     pub next_attempt: Option<String>,
