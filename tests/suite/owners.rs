@@ -1,5 +1,6 @@
 //! Several servers on one store: each watch is delivered by one of them at a time.
 
+mod backlog;
 mod sharing;
 mod trouble;
 

@@ -66,8 +66,13 @@ impl Noah {
 
     /// Another server on the same store, which this one must outlive.
     pub fn sibling(&self) -> Sibling {
+        self.sibling_with(&self.args)
+    }
+
+    /// The same, started with other arguments.
+    pub fn sibling_with(&self, args: &[String]) -> Sibling {
         let number = 1_000 + self.siblings.fetch_add(1, Ordering::Relaxed);
-        let (child, address, _) = launch(&self.database, ANYWHERE, &self.args, number);
+        let (child, address, _) = launch(&self.database, ANYWHERE, args, number);
         let log = log_file(&self.database, number);
         Sibling { child, log, client: Client::new(format!("http://{address}")) }
     }
