@@ -9,10 +9,12 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::{JoinHandle, JoinSet},
+    time::timeout,
 };
 
-use super::eventually;
+use super::{PATIENCE, eventually};
 
 /// What an endpoint does with a delivery, after having written it down.
 #[derive(Debug, Clone)]
@@ -57,6 +59,8 @@ impl Hit {
 struct State {
     behaviour: Behaviour,
     hits: Vec<Hit>,
+    /// How many there are.
+    count: watch::Sender<usize>,
 }
 
 /// A real HTTP endpoint that writes down what it is sent.
@@ -69,7 +73,8 @@ pub struct Receiver {
 impl Receiver {
     /// An endpoint that says 200 to everything.
     pub async fn start() -> Self {
-        let state = Arc::new(Mutex::new(State { behaviour: Behaviour::Answer(200), hits: Vec::new() }));
+        let behaviour = Behaviour::Answer(200);
+        let state = Arc::new(Mutex::new(State { behaviour, hits: Vec::new(), count: watch::Sender::new(0) }));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         Self { address, accepting: Some(tokio::spawn(accept(listener, Arc::clone(&state)))), state }
@@ -129,9 +134,17 @@ impl Receiver {
 
     /// Everything it has been sent, once that is at least `count` deliveries.
     pub async fn at_least(&self, count: usize) -> Vec<Hit> {
-        let what = format!("{count} deliveries to {}", self.address);
-        eventually(&what, || async { (self.count() >= count).then_some(()) }).await;
+        self.arrival(count - 1).await;
         self.hits()
+    }
+
+    /// When delivery `number`, counted from 0, came, once it did.
+    pub async fn arrival(&self, number: usize) -> Instant {
+        let mut count = self.state.lock().unwrap().count.subscribe();
+        if timeout(PATIENCE, count.wait_for(|count| *count > number)).await.is_err() {
+            panic!("{} of {} deliveries came to {}", self.count(), number + 1, self.address);
+        }
+        self.state.lock().unwrap().hits[number].at
     }
 
     /// Everything it has been sent, once the event of this revision is among it.
@@ -169,6 +182,7 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
         let behaviour = {
             let mut state = state.lock().unwrap();
             state.hits.push(hit);
+            state.count.send_replace(state.hits.len());
             state.behaviour.clone()
         };
         let (status, more) = match behaviour {
