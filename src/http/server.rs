@@ -78,7 +78,7 @@ fn dispatching(settings: &Settings) -> watches::Options {
     let name = format!("{} ({})", settings.listen, std::process::id());
     // Well within what the log keeps.
     let retention = &settings.retention;
-    let move_along = ((retention.events / 4).clamp(1, 10_000), (retention.age / 4).min(Duration::from_secs(600)));
+    let move_along = ((retention.events / 4).max(1), (retention.age / 4).min(Duration::from_secs(600)));
     watches::Options { name, schedule, move_along }
 }
 

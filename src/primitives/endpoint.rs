@@ -8,7 +8,8 @@ use super::Error;
 /// scheme, the host and the port are written to logs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    text: String,
+    /// As it was given, where that is not how the URL is written.
+    text: Option<Box<str>>,
     url: Url,
 }
 
@@ -27,13 +28,13 @@ impl Endpoint {
         if !schemes.contains(&url.scheme()) {
             return Err(Error::invalid(known()));
         }
-        Ok(Self { text: text.to_owned(), url })
+        Ok(Self { text: (url.as_str() != text).then(|| text.into()), url })
     }
 
     /// The endpoint as it was given, secrets and all.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        self.text.as_deref().unwrap_or(self.url.as_str())
     }
 
     /// The parsed URL.

@@ -1,4 +1,4 @@
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde::{Serialize, Serializer};
 
@@ -65,21 +65,21 @@ impl Collection {
 }
 
 /// Under what a record is stored: its collection, a slash, and its name with `%` and `/` escaped
-/// (an ephemeral's path is taken as it is). Keys sort the way lists are shown.
+/// (an ephemeral's path is taken as it is). Keys sort the way lists are shown, and a copy of one costs nothing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(String);
+pub struct Key(Arc<str>);
 
 impl Key {
     /// The key of a record with one name.
     #[must_use]
     pub fn named(collection: Collection, name: &Name) -> Self {
-        Self(format!("{}/{}", collection.as_str(), encode_segment(name.as_str())))
+        Self(format!("{}/{}", collection.as_str(), encode_segment(name.as_str())).into())
     }
 
     /// The key of a service on a host.
     #[must_use]
     pub fn service(service: &Name, host: &Name) -> Self {
-        Self(format!("{}{}", Self::service_prefix(service), encode_segment(host.as_str())))
+        Self(format!("{}{}", Self::service_prefix(service), encode_segment(host.as_str())).into())
     }
 
     /// What the keys of a service on all its hosts begin with.
@@ -91,27 +91,27 @@ impl Key {
     /// The key of an ephemeral.
     #[must_use]
     pub fn ephemeral(path: &EphemeralPath) -> Self {
-        Self(format!("ephemerals{}", path.as_str()))
+        Self(format!("ephemerals{}", path.as_str()).into())
     }
 
     /// The key of a watch; it begins with the pattern, so that watches sort by it. A tab is in neither half, and
     /// sorts before whatever is.
     #[must_use]
     pub fn watch(pattern: &str, endpoint: &str) -> Self {
-        Self(format!("watches/{}\t{}", encode_segment(pattern), encode_segment(endpoint)))
+        Self(format!("watches/{}\t{}", encode_segment(pattern), encode_segment(endpoint)).into())
     }
 
     /// The key of an event that was given up, by the name of its watch and its revision, in the order of revisions.
     #[must_use]
     pub fn dead_letter(watch: &str, revision: u64) -> Self {
-        Self(format!("dead-letters/{}/{revision:020}", encode_segment(watch)))
+        Self(format!("dead-letters/{}/{revision:020}", encode_segment(watch)).into())
     }
 
     /// A key as a store kept it; `None` when its collection is not known here.
     #[must_use]
     pub fn stored(text: &str) -> Option<Self> {
         let (collection, _) = text.split_once('/')?;
-        Collection::parse(collection).map(|_| Self(text.to_owned()))
+        Collection::parse(collection).map(|_| Self(text.into()))
     }
 
     /// The whole key.

@@ -9,6 +9,9 @@ use uuid::Uuid;
 use super::watched::Watched;
 use crate::store::{Cursor, Store};
 
+/// How many are saved at once: no commit waits long behind them.
+const AT_ONCE: usize = 200;
+
 /// The watches whose cursor or notes changed and are not saved yet. While one save is under way the next ones
 /// gather, so a busy dispatcher makes few large saves and a quiet one saves at once.
 ///
@@ -96,17 +99,22 @@ impl Cursors {
         if changed.is_empty() {
             return true;
         }
-        let cursors: Vec<Cursor> = changed.iter().map(|watched| watched.to_save()).collect();
-        let saved = store.move_cursors(&cursors).await;
-        if let Err(error) = &saved {
-            tracing::debug!(%error, cursors = cursors.len(), "cursors are not saved yet");
-            let mut state = self.state();
-            state.suspended = true;
-            changed.iter().for_each(|watched| state.keep(watched));
-            drop(state);
-            self.trouble.notify_one();
+        let mut left = changed.as_slice();
+        while !left.is_empty() {
+            let (now, later) = left.split_at(left.len().min(AT_ONCE));
+            let cursors: Vec<Cursor> = now.iter().map(|watched| watched.to_save()).collect();
+            if let Err(error) = store.move_cursors(&cursors).await {
+                tracing::debug!(%error, cursors = left.len(), "cursors are not saved yet");
+                let mut state = self.state();
+                state.suspended = true;
+                left.iter().for_each(|watched| state.keep(watched));
+                drop(state);
+                self.trouble.notify_one();
+                return false;
+            }
+            left = later;
         }
-        saved.is_ok()
+        true
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -15,6 +15,11 @@ use crate::{
 
 /// How many events are read from the log at once.
 const PAGE: usize = 256;
+/// Idle watches are moved along after so many events for each of them: then that costs a commit next to nothing,
+/// however many there are,
+const EVENTS_PER_WATCH: u64 = 4;
+/// but not more often than after so many.
+const MOVE_ALONG: u64 = 10_000;
 /// How long to leave a store alone that could not be read.
 pub(super) const AGAIN: Duration = Duration::from_millis(250);
 
@@ -196,7 +201,8 @@ impl Dispatch {
         self.shared.metrics.events.inc();
         self.registry.learn(&event, &self.shared);
         self.offer(Message::new(event), 0);
-        if self.position >= self.moved_along.0 + self.move_along.0 {
+        let every = (self.registry.len() as u64 * EVENTS_PER_WATCH).max(MOVE_ALONG).min(self.move_along.0);
+        if self.position >= self.moved_along.0 + every {
             self.move_along();
         }
     }

@@ -28,8 +28,8 @@ pub struct Options {
     pub name: String,
     /// When failed deliveries are tried again.
     pub schedule: Schedule,
-    /// After how many events, and after which time, watches that none of them was for are moved along. It is less
-    /// than the log keeps: a cursor that fell out of it would look like a gap.
+    /// After how many events at most, and after which time, watches that none of them was for are moved along. It is
+    /// less than the log keeps: a cursor that fell out of it would look like a gap.
     pub move_along: (u64, Duration),
 }
 

@@ -28,17 +28,22 @@ impl Registry {
         self.parts.values().map(|(hold, _)| *hold)
     }
 
-    /// Takes parts in, with those of all watches that belong to them, as read at `revision`. Those that were added
-    /// have numbers from the returned one on; they are held back until [`Watched::begin`].
-    pub(super) fn adopt(&mut self, parts: &[Hold], watches: &[Record], revision: u64, shared: &Shared) -> usize {
-        let first = self.next;
+    /// Takes parts in, whose watches are read after `revision`. They have numbers from the returned one on.
+    pub(super) fn adopt(&mut self, parts: &[Hold], revision: u64) -> usize {
         self.parts.extend(parts.iter().map(|hold| (hold.part, (*hold, revision))));
-        for record in watches {
-            if parts.iter().any(|hold| hold.part == part_of(record.id)) {
-                self.add(record, shared);
-            }
-        }
-        first
+        self.next
+    }
+
+    /// Takes in those of some watches that belong to the parts that were adopted with the number `first`; they are
+    /// held back until [`Watched::begin`].
+    pub(super) fn take_in(&mut self, watches: Vec<Record>, parts: &[Hold], shared: &Shared) {
+        let mine = |record: &Record| parts.iter().any(|hold| hold.part == part_of(record.id));
+        watches.iter().filter(|record| mine(record)).for_each(|record| drop(self.add(record, shared)));
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_number.len()
     }
 
     /// Lets go of parts; their watches end.

@@ -9,12 +9,12 @@ use super::{
     watched::Watched,
 };
 use crate::{
-    primitives::{Collection, Event, Hold, Key, List, Query, Record, Select, dead_letter},
+    primitives::{Collection, Event, Hold, Key, List, Query, Select, dead_letter},
     store::{Store, StoreError},
 };
 
 /// How many watches are read at once.
-const WATCHES: u64 = 5_000;
+const WATCHES: u64 = 1_000;
 /// A watch that is further behind than this when it is taken over reads the log by itself, so that the others need
 /// not wait until it is read from there. When more watches than these few are, it is read once for all of them.
 const FAR_BEHIND: u64 = 20_000;
@@ -64,10 +64,6 @@ impl Dispatch {
         let reading = self.shared.store.read(&[letters]).await?;
         let head = reading.revision;
         let letters: Vec<Key> = reading.records().into_iter().map(|record| record.key).collect();
-        let mut watches = self.watches().await?;
-        for record in &mut watches {
-            record.cursor = Some(record.cursor.unwrap_or(record.revision).min(head.max(record.revision)));
-        }
         if self.registry.parts().next().is_none() {
             // What is at the position now is what has to be there later.
             let at = self.shared.store.log(head.saturating_sub(1), 1).await?;
@@ -75,7 +71,11 @@ impl Dispatch {
             (self.position, self.moved_along) = (head, (head, Instant::now()));
             self.shared.cursors.verified();
         }
-        let first = self.registry.adopt(gained, &watches, head, &self.shared);
+        let first = self.registry.adopt(gained, head);
+        if let Err(error) = self.read_watches(gained, head).await {
+            self.registry.let_go(|hold| gained.contains(hold));
+            return Err(error);
+        }
         let mut cursors: Vec<u64> = self.registry.since(first).map(|watched| watched.cursor()).collect();
         cursors.sort_unstable();
         let (to, oldest) = (self.position, cursors.first().copied().unwrap_or(head));
@@ -95,18 +95,22 @@ impl Dispatch {
         Ok(())
     }
 
-    /// All watches, a page at a time. What changes meanwhile is in the log behind the revision that was read before.
-    async fn watches(&self) -> Result<Vec<Record>, StoreError> {
-        let mut watches: Vec<Record> = Vec::new();
+    /// Reads all watches, a page at a time, and takes in those of these parts. What changes meanwhile is in the log
+    /// behind `head`.
+    async fn read_watches(&mut self, parts: &[Hold], head: u64) -> Result<(), StoreError> {
+        let mut after = None;
         loop {
-            let after = watches.last().map(|record| record.key.as_str().to_owned());
             let all = List::of(Select::all(Collection::Watches.as_str()));
             let query = Query::List(List { after, limit: Some(WATCHES), ..all });
-            let page = self.shared.store.read(&[query]).await?.records();
+            let mut page = self.shared.store.read(&[query]).await?.records();
+            for record in &mut page {
+                record.cursor = Some(record.cursor.unwrap_or(record.revision).min(head.max(record.revision)));
+            }
             let is_last = (page.len() as u64) < WATCHES;
-            watches.extend(page);
+            after = page.last().map(|record| record.key.as_str().to_owned());
+            self.registry.take_in(page, parts, &self.shared);
             if is_last {
-                return Ok(watches);
+                return Ok(());
             }
         }
     }

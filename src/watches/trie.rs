@@ -10,14 +10,27 @@ pub struct Trie<T>(Node<T>);
 #[derive(Debug)]
 struct Node<T> {
     values: Vec<T>,
+    /// Most nodes are ends: there may be very many of them, so they are kept small.
+    below: Option<Box<Below<T>>>,
+}
+
+/// What comes next: a word, a `*`, a `**`.
+#[derive(Debug)]
+struct Below<T> {
     words: HashMap<Box<str>, Node<T>>,
-    one: Option<Box<Node<T>>>,
+    one: Option<Node<T>>,
     any: Option<Box<Node<T>>>,
 }
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Self { values: Vec::new(), words: HashMap::new(), one: None, any: None }
+        Self { values: Vec::new(), below: None }
+    }
+}
+
+impl<T> Default for Below<T> {
+    fn default() -> Self {
+        Self { words: HashMap::new(), one: None, any: None }
     }
 }
 
@@ -32,11 +45,15 @@ impl<T: Clone + Ord> Trie<T> {
     pub fn insert(&mut self, pattern: &Pattern, value: T) {
         let mut node = &mut self.0;
         for segment in pattern.segments() {
+            let below = node.below.get_or_insert_default();
             node = match segment {
-                Segment::Is(word) => node.words.entry(word.clone()).or_default(),
-                Segment::One => node.one.get_or_insert_default(),
-                Segment::Any => node.any.get_or_insert_default(),
+                Segment::Is(word) => below.words.entry(word.clone()).or_default(),
+                Segment::One => below.one.get_or_insert_default(),
+                Segment::Any => below.any.get_or_insert_default(),
             };
+        }
+        if node.values.is_empty() {
+            node.values.reserve_exact(1);
         }
         node.values.push(value);
     }
@@ -59,7 +76,7 @@ impl<T: Clone + Ord> Trie<T> {
 
 impl<T: Clone + Ord> Node<T> {
     fn is_empty(&self) -> bool {
-        self.values.is_empty() && self.words.is_empty() && self.one.is_none() && self.any.is_none()
+        self.values.is_empty() && self.below.is_none()
     }
 
     fn remove(&mut self, segments: &[Segment], value: &T) {
@@ -67,19 +84,23 @@ impl<T: Clone + Ord> Node<T> {
             self.values.retain(|held| held != value);
             return;
         };
+        let Some(below) = &mut self.below else { return };
         let child = match segment {
-            Segment::Is(word) => self.words.get_mut(word),
-            Segment::One => self.one.as_deref_mut(),
-            Segment::Any => self.any.as_deref_mut(),
+            Segment::Is(word) => below.words.get_mut(word),
+            Segment::One => below.one.as_mut(),
+            Segment::Any => below.any.as_deref_mut(),
         };
         let Some(child) = child else { return };
         child.remove(rest, value);
         if child.is_empty() {
             match segment {
-                Segment::Is(word) => drop(self.words.remove(word)),
-                Segment::One => self.one = None,
-                Segment::Any => self.any = None,
+                Segment::Is(word) => drop(below.words.remove(word)),
+                Segment::One => below.one = None,
+                Segment::Any => below.any = None,
             }
+        }
+        if below.words.is_empty() && below.one.is_none() && below.any.is_none() {
+            self.below = None;
         }
     }
 
@@ -89,7 +110,8 @@ impl<T: Clone + Ord> Node<T> {
     /// nodes and how much was left, so that each is gone into once and no pattern can make a look-up explode.
     fn collect<S: AsRef<str>>(&self, path: &[S], found: &mut Vec<T>, seen: &mut HashSet<(*const Self, usize)>) {
         found.extend_from_slice(&self.values);
-        if let Some(any) = &self.any {
+        let Some(below) = &self.below else { return };
+        if let Some(any) = &below.any {
             for skipped in 0..=path.len() {
                 let rest = &path[skipped..];
                 // Whoever went in here before went on to all that is shorter.
@@ -100,10 +122,10 @@ impl<T: Clone + Ord> Node<T> {
             }
         }
         if let Some((word, rest)) = path.split_first() {
-            if let Some(child) = self.words.get(word.as_ref()) {
+            if let Some(child) = below.words.get(word.as_ref()) {
                 child.collect(rest, found, seen);
             }
-            if let Some(one) = &self.one {
+            if let Some(one) = &below.one {
                 one.collect(rest, found, seen);
             }
         }

@@ -1,5 +1,5 @@
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -59,7 +59,7 @@ pub(super) struct State {
     pub(super) pace: Duration,
     /// Of a watch that wants the newest event of each path only: which that is of those that wait, and whether
     /// what it missed is counted in.
-    newest: HashMap<Key, u64>,
+    newest: BTreeMap<Key, u64>,
     pub(super) uncounted: bool,
 }
 
@@ -303,7 +303,7 @@ impl Watched {
         if state.missed > 0 {
             return Step::CatchUp;
         }
-        state.newest = HashMap::new();
+        state.newest = BTreeMap::new();
         Step::End
     }
 
