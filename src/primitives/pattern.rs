@@ -16,8 +16,8 @@ pub enum Segment {
 /// `//noah/<primitive>s/<path…>`: matches that path and everything below it, on whole segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
-    text: String,
-    segments: Vec<Segment>,
+    text: Box<str>,
+    segments: Box<[Segment]>,
 }
 
 impl Pattern {
@@ -37,11 +37,11 @@ impl Pattern {
             return Err(Error::invalid(words));
         }
         let path = below.strip_suffix('/').unwrap_or(below);
-        let segments: Vec<Segment> = path.split('/').skip(1).map(segment).collect();
+        let segments: Box<[Segment]> = path.split('/').skip(1).map(segment).collect();
         if segments.len() > Self::MAX_SEGMENTS {
             return Err(Error::invalid(format!("A pattern has at most {} segments", Self::MAX_SEGMENTS)));
         }
-        Ok(Self { text: text.to_owned(), segments })
+        Ok(Self { text: text.into(), segments })
     }
 
     /// The pattern as it was given.

@@ -16,7 +16,7 @@ pub struct Notes {
     pub next: Option<i64>,
     /// Why the last attempt that failed did, and when.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<(String, i64)>,
+    pub error: Option<Box<(String, i64)>>,
     /// When something was last delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub success: Option<i64>,
@@ -47,7 +47,7 @@ impl Notes {
         self.attempts += 1;
         self.since.get_or_insert(now);
         self.next = next;
-        self.error = Some((why.to_owned(), now));
+        self.error = Some(Box::new((why.to_owned(), now)));
     }
 
     /// The event behind the cursor is dealt with; when it was delivered, if it was.

@@ -59,7 +59,7 @@ pub async fn statuses(store: &dyn Store, records: &[Record]) -> Result<Vec<Statu
 fn status(record: &Record, lag: u64, counted_from: u64, dead_letters: usize) -> Status {
     let notes = Notes::parse(&record.notes);
     let cursor = record.cursor.unwrap_or_default();
-    let (last_error, last_error_at) = notes.error.unzip();
+    let (last_error, last_error_at) = notes.error.map(|error| *error).unzip();
     Status {
         state: match lag {
             _ if watch::paused(record).is_some() => "paused",

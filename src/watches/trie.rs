@@ -1,5 +1,7 @@
 use std::collections::{HashMap, HashSet};
 
+use smallvec::SmallVec;
+
 use crate::primitives::{Pattern, Segment};
 
 /// Patterns, each with a value, found by the paths they match. A look-up costs the path's depth and its matches,
@@ -9,7 +11,8 @@ pub struct Trie<T>(Node<T>);
 
 #[derive(Debug)]
 struct Node<T> {
-    values: Vec<T>,
+    /// Nearly always one.
+    values: SmallVec<[T; 2]>,
     /// Most nodes are ends: there may be very many of them, so they are kept small.
     below: Option<Box<Below<T>>>,
 }
@@ -24,7 +27,7 @@ struct Below<T> {
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Self { values: Vec::new(), below: None }
+        Self { values: SmallVec::new(), below: None }
     }
 }
 
@@ -51,9 +54,6 @@ impl<T: Clone + Ord> Trie<T> {
                 Segment::One => below.one.get_or_insert_default(),
                 Segment::Any => below.any.get_or_insert_default(),
             };
-        }
-        if node.values.is_empty() {
-            node.values.reserve_exact(1);
         }
         node.values.push(value);
     }
