@@ -13,9 +13,7 @@ const DATA: &str = "data";
 pub fn put(path: &EphemeralPath, data: Vec<u8>, when: &When) -> Plan {
     let key = Key::ephemeral(path);
     let edit = Edit::default().set(DATA, data);
-    let op =
-        Op::Put { key: key.clone(), id: Uuid::new_v4(), create: true, signal: true, cursor: false, after: None, edit };
-    Plan::new(vec![op]).when(&key, when)
+    Plan::new(vec![Op::put(key.clone(), edit).signal()]).when(&key, when)
 }
 
 /// The answer to [`put`].

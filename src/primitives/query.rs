@@ -1,9 +1,9 @@
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Key, Record};
 
 /// The members of an index whose keys begin with `prefix` (an empty prefix: all of them).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Select {
     /// The name of a collection (`hosts`) or of an index that records joined (`tags/prod`).
     pub index: String,

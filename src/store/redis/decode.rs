@@ -124,6 +124,7 @@ fn from_pairs(key: Key, mut flat: impl Iterator<Item = Result<Vec<u8>>>) -> Resu
         updated_at: 0,
         cursor: None,
         notes: Vec::new(),
+        lease: None,
         fields: Default::default(),
         indexes: Default::default(),
     };

@@ -14,7 +14,8 @@ use redis::{FromRedisValue, Script, ScriptInvocation, Value};
 use tokio::sync::watch;
 
 use super::{
-    Beat, Cursor, Holdings, Keep, Options, PAGE_BYTES, PARTS, Store, StoreError, Trimmed, Version, Window, unbroken,
+    Beat, Cursor, Holdings, Keep, Options, PAGE_BYTES, PARTS, Store, StoreError, Swept, Time, Trimmed, Version, Window,
+    clock::Clock, unbroken,
 };
 use crate::primitives::{Commit, Committed, Event, Query, Reading};
 
@@ -27,6 +28,7 @@ const TRIM_BYTES: usize = 8 << 20;
 pub struct RedisStore {
     link: Arc<link::Link>,
     prefix: String,
+    clock: Clock,
     commit: Script,
     read: Script,
     cursors: Script,
@@ -38,7 +40,7 @@ pub struct RedisStore {
 
 impl RedisStore {
     /// Connects, now or, when the Redis is away, as soon as it is back.
-    pub async fn open(options: &Options) -> Result<Self, StoreError> {
+    pub async fn open(options: &Options, time: Time) -> Result<Self, StoreError> {
         if options.namespace.is_empty() || options.namespace.contains(['{', '}']) {
             let words = "a namespace is a word without braces, like noah".to_owned();
             return Err(StoreError::Misconfigured(words));
@@ -48,6 +50,7 @@ impl RedisStore {
         Ok(Self {
             link,
             prefix,
+            clock: Clock::new(time),
             commit: Script::new(concat!(include_str!("order.lua"), include_str!("commit.lua"))),
             read: Script::new(concat!(include_str!("order.lua"), include_str!("read.lua"))),
             cursors: Script::new(include_str!("cursors.lua")),
@@ -101,6 +104,11 @@ impl Store for RedisStore {
         call.arg(keep.events).arg(keep.since).arg(TRIM_EVENTS).arg(TRIM_BYTES);
         let (oldest, removed, more) = self.run(&call).await?;
         Ok(Trimmed { oldest, removed, more })
+    }
+
+    async fn sweep(&self) -> Result<Swept, StoreError> {
+        self.clock.keep();
+        Ok(Swept::default())
     }
 
     fn head(&self) -> watch::Receiver<u64> {

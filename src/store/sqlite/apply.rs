@@ -65,6 +65,7 @@ fn holds(connection: &Connection, check: &Check) -> Result<Result<(), Option<u64
             wanted.sort();
             (members == wanted, None)
         }
+        Check::Leased(..) => (false, None),
         Check::Held(hold) => (owners::holds(connection, hold)?, None),
     };
     Ok(if holds { Ok(()) } else { Err(found) })
@@ -81,7 +82,7 @@ impl Change<'_> {
     fn apply(&mut self, op: &Op) -> Result<Vec<Applied>, StoreError> {
         let mut touched = Vec::new();
         match op {
-            Op::Put { key, id, create, signal, cursor, after, edit } => {
+            Op::Put { key, id, create, signal, cursor, after, lease: _, edit } => {
                 let record = match view::record(self.connection, key)? {
                     Some(record) => Some((record, Action::Update)),
                     None => create
@@ -117,6 +118,7 @@ impl Change<'_> {
             updated_at: self.now,
             cursor: cursor.map(|after| after.min(*self.head + 1)),
             notes: Vec::new(),
+            lease: None,
             fields: Default::default(),
             indexes: Default::default(),
         }

@@ -18,7 +18,10 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{Semaphore, watch};
 
-use super::{Beat, Cursor, Durability, Holdings, Keep, Store, StoreError, Trimmed, Version, Window, unbroken};
+use super::{
+    Beat, Cursor, Durability, Holdings, Keep, Store, StoreError, Swept, Time, Trimmed, Version, Window, clock::Clock,
+    unbroken,
+};
 use crate::primitives::{Commit, Committed, Event, Query, Reading};
 
 /// How long a connection waits for another process that writes.
@@ -29,6 +32,7 @@ pub struct SqliteStore {
     writer: writer::Writer,
     upkeep: upkeep::Upkeep,
     readers: Arc<Readers>,
+    clock: Arc<Clock>,
     /// How many may read at once: more than the cores can do only costs connections.
     reading: Semaphore,
     head: watch::Sender<u64>,
@@ -36,7 +40,7 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens or creates the file at `path` and brings its schema up to date.
-    pub async fn open(path: &str, durability: Durability) -> Result<Self, StoreError> {
+    pub async fn open(path: &str, durability: Durability, time: Time) -> Result<Self, StoreError> {
         let path = file(path)?;
         blocking(move || {
             let connection = connect(&path)?;
@@ -47,7 +51,7 @@ impl SqliteStore {
             let upkeep = upkeep::Upkeep::start(readers.take()?, &path, durability, head.clone());
             let writer = writer::Writer::start(connection, head.clone(), upkeep.dirty());
             let reading = Semaphore::new(std::thread::available_parallelism().map_or(4, |cores| 2 * cores.get()));
-            Ok(Self { writer, upkeep, readers, reading, head })
+            Ok(Self { writer, upkeep, readers, clock: Arc::new(Clock::new(time)), reading, head })
         })
         .await
     }
@@ -91,6 +95,11 @@ impl Store for SqliteStore {
 
     async fn trim(&self, keep: &Keep) -> Result<Trimmed, StoreError> {
         self.writer.trim(*keep).await
+    }
+
+    async fn sweep(&self) -> Result<Swept, StoreError> {
+        self.clock.keep();
+        Ok(Swept::default())
     }
 
     fn head(&self) -> watch::Receiver<u64> {

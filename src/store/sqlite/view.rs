@@ -163,6 +163,7 @@ fn from_row(row: &Row<'_>) -> Result<Record, StoreError> {
         updated_at: row.get(4)?,
         cursor: row.get(5)?,
         notes: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
+        lease: None,
         fields: body.fields.into_iter().map(|(name, value)| (name, value.into_vec())).collect(),
         indexes: body.indexes,
     })
