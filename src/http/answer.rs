@@ -16,6 +16,9 @@ pub const JSON: &str = "application/json;charset=utf-8";
 /// The header that carries a revision.
 pub const REVISION: HeaderName = HeaderName::from_static("noah-revision");
 
+/// The header that says in how many seconds a record's lifetime is over.
+pub const EXPIRES_IN: HeaderName = HeaderName::from_static("noah-expires-in");
+
 /// What a request is answered with when it was done.
 pub struct Answer {
     content_type: &'static str,
@@ -63,6 +66,15 @@ impl Answer {
     pub fn at(mut self, revision: u64) -> Self {
         self.revision = Some(revision);
         self
+    }
+
+    /// Of a record whose lifetime is over in that many milliseconds, if it has one.
+    #[must_use]
+    pub fn expiring(self, millis: Option<u64>) -> Self {
+        match millis {
+            Some(millis) => self.with(EXPIRES_IN, format!("{}.{:03}", millis / 1000, millis % 1000)),
+            None => self,
+        }
     }
 
     /// With another header.

@@ -57,9 +57,10 @@ impl Api {
             }
             Resource::Ephemeral(path) => {
                 let record = self.record(Key::ephemeral(path)).await?;
-                let revision = record.revision;
+                let (revision, left) = (record.revision, time_left(&record));
                 Ok(Answer::raw("application/octet-stream", ephemeral::into_bytes(record))
                     .of_record(revision)
+                    .expiring(left)
                     .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             }
             Resource::Watch(name) => self.watch_named(name).await,
@@ -86,7 +87,7 @@ impl Api {
 
     async fn whole(&self, key: Key) -> Result {
         let record = self.record(key).await?;
-        Ok(Answer::json(&View(&record, Frame::Whole)).of_record(record.revision))
+        Ok(Answer::json(&View(&record, Frame::Whole)).of_record(record.revision).expiring(time_left(&record)))
     }
 
     async fn all(&self, collection: Collection, request: &Request) -> Result {
@@ -195,6 +196,11 @@ impl Api {
     }
 }
 
+/// How many milliseconds of its lifetime a record has left.
+fn time_left(record: &Record) -> Option<u64> {
+    record.lease.as_ref()?.expires_in
+}
+
 /// With the address of the next page, as RFC 8288 has it.
 pub(super) fn paged(answer: Answer, next: Option<&str>, request: &Request) -> Answer {
     match next {
@@ -213,7 +219,11 @@ fn configuration_answer(record: &Record, request: &Request) -> Result {
     } else {
         Answer::raw(configuration::media_type(record), configuration::raw_body(record))
     };
-    Ok(answer.of_record(record.revision).with(header::VARY, "accept").with(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+    Ok(answer
+        .of_record(record.revision)
+        .expiring(time_left(record))
+        .with(header::VARY, "accept")
+        .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
 }
 
 /// Ephemerals by their path, without their data.
