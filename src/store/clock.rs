@@ -148,7 +148,7 @@ pub(super) struct Face {
 }
 
 /// The clock at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Now {
     /// Its reading, in milliseconds.
     pub(super) now: u64,

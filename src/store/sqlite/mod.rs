@@ -1,8 +1,10 @@
 //! The embedded store: one SQLite file in WAL mode, one thread that writes, connections of their own for reading.
 
 mod apply;
+mod leases;
 mod owners;
 mod schema;
+mod settle;
 mod trim;
 mod upkeep;
 mod view;
@@ -49,9 +51,10 @@ impl SqliteStore {
             let head = watch::Sender::new(view::head(&connection)?);
             let readers = Arc::new(Readers { path: path.clone(), idle: Mutex::default() });
             let upkeep = upkeep::Upkeep::start(readers.take()?, &path, durability, head.clone());
-            let writer = writer::Writer::start(connection, head.clone(), upkeep.dirty());
+            let clock = Arc::new(Clock::new(time));
+            let writer = writer::Writer::start(connection, head.clone(), upkeep.dirty(), Arc::clone(&clock));
             let reading = Semaphore::new(std::thread::available_parallelism().map_or(4, |cores| 2 * cores.get()));
-            Ok(Self { writer, upkeep, readers, clock: Arc::new(Clock::new(time)), reading, head })
+            Ok(Self { writer, upkeep, readers, clock, reading, head })
         })
         .await
     }
@@ -81,8 +84,18 @@ impl Store for SqliteStore {
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Reading, StoreError> {
-        let queries = queries.to_vec();
-        self.with_reader(move |connection| view::read(connection, &queries)).await
+        // With one look, so that what becomes due meanwhile is not waited for.
+        let (queries, look) = (Arc::<[Query]>::from(queries), self.clock.look());
+        loop {
+            let queries = Arc::clone(&queries);
+            if let Some((reading, at)) =
+                self.with_reader(move |connection| view::read(connection, &queries, look)).await?
+            {
+                self.clock.heard(at.now);
+                return Ok(reading);
+            }
+            self.writer.sweep().await?;
+        }
     }
 
     async fn log(&self, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
@@ -99,7 +112,7 @@ impl Store for SqliteStore {
 
     async fn sweep(&self) -> Result<Swept, StoreError> {
         self.clock.keep();
-        Ok(Swept::default())
+        self.writer.sweep().await
     }
 
     fn head(&self) -> watch::Receiver<u64> {
