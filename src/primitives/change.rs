@@ -254,7 +254,7 @@ pub struct Applied {
     pub updated_at: i64,
     /// What happened; `None` when nothing changed, and so no event was made.
     pub action: Option<Action>,
-    /// The record as it now is (as it was, when it was deleted), when [`Commit::whole`] asked for it.
+    /// The record as it now is (as it was, when it was deleted), but for its lease, when [`Commit::whole`] asked for it.
     pub record: Option<Record>,
 }
 

@@ -18,6 +18,8 @@ pub(super) const TICK: u64 = 1_000;
 pub(super) const GRACE: u64 = 30_000;
 /// By how much the wall clock may be away from what is known of it, in milliseconds, before that counts as a step.
 pub(super) const STEP: u64 = 1_000;
+/// The most leases that are ended before others have a turn.
+pub(super) const CHUNK: usize = 500;
 
 /// What a process's time is: the machine's, or one that is set by hand.
 #[derive(Debug, Clone, Default)]
@@ -57,11 +59,6 @@ impl Time {
         self.by_hands(|hands| hands.wall).unwrap_or_else(millis)
     }
 
-    /// The wall clock, if it is another than that of the machine the store is on.
-    pub(super) fn own_wall(&self) -> Option<i64> {
-        self.by_hands(|hands| hands.wall)
-    }
-
     fn by_hands<T>(&self, look: impl FnOnce(&Hands) -> T) -> Option<T> {
         self.0.as_ref().map(|hands| look(&hands.lock().unwrap_or_else(PoisonError::into_inner)))
     }
@@ -98,8 +95,9 @@ impl Clock {
         Self { time, began: Instant::now(), known: Mutex::default() }
     }
 
-    pub(super) fn time(&self) -> &Time {
-        &self.time
+    /// The wall clock, if it is another than that of the machine the store is on.
+    pub(super) fn own_wall(&self) -> Option<i64> {
+        self.time.by_hands(|hands| hands.wall)
     }
 
     fn elapsed(&self) -> Duration {

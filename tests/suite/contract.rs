@@ -6,6 +6,7 @@ mod cursors;
 mod fences;
 mod handles;
 mod indexes;
+mod leases;
 mod lists;
 mod log;
 mod odd;

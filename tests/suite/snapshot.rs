@@ -12,7 +12,7 @@ use std::{
 };
 
 use noah::{
-    primitives::{Action, Collection, Edit, Key, Op, Plan, Record},
+    primitives::{Collection, Edit, Key, Op, Plan, Record},
     store::{Keep, Snapshot, Store, StoreError},
 };
 use uuid::Uuid;

@@ -15,9 +15,10 @@ use tokio::sync::watch;
 
 use super::{
     Beat, Cursor, Holdings, Keep, Options, PAGE_BYTES, PARTS, Store, StoreError, Swept, Time, Trimmed, Version, Window,
-    clock::Clock, unbroken,
+    clock::{self, Clock, Now},
+    unbroken,
 };
-use crate::primitives::{Commit, Committed, Event, Query, Reading};
+use crate::primitives::{Commit, Committed, Event, Query, Reading, millis};
 
 /// The most events that one call of `trim.lua` removes, and about the most bytes of them: what it takes is about
 /// 0.2 ms for a thousand small ones, and 30 µs for each of half a megabyte.
@@ -31,6 +32,7 @@ pub struct RedisStore {
     clock: Clock,
     commit: Script,
     read: Script,
+    sweep: Script,
     cursors: Script,
     log: Script,
     owners: Script,
@@ -51,8 +53,9 @@ impl RedisStore {
             link,
             prefix,
             clock: Clock::new(time),
-            commit: Script::new(concat!(include_str!("order.lua"), include_str!("commit.lua"))),
-            read: Script::new(concat!(include_str!("order.lua"), include_str!("read.lua"))),
+            commit: changing(include_str!("commit.lua")),
+            read: changing(include_str!("read.lua")),
+            sweep: changing(include_str!("sweep.lua")),
             cursors: Script::new(include_str!("cursors.lua")),
             log: Script::new(include_str!("log.lua")),
             owners: Script::new(include_str!("owners.lua")),
@@ -61,22 +64,62 @@ impl RedisStore {
         })
     }
 
+    /// Calls a script that first ends what is due; again while there is more of that than it ends at once. `time` is that
+    /// of the events it makes, in milliseconds since 1970. Gives the clock and the rest of the answer.
+    async fn settled(
+        &self,
+        script: &Script,
+        time: i64,
+        arguments: impl Fn(&mut ScriptInvocation<'_>),
+    ) -> Result<(Now, std::vec::IntoIter<Value>), StoreError> {
+        // With one look, so that what becomes due meanwhile is not waited for.
+        let look = self.clock.look();
+        let mut call = script.key(&self.prefix);
+        let expected = look.expected.map_or_else(String::new, |expected| expected.to_string());
+        let wall = self.clock.own_wall().map_or_else(String::new, |wall| wall.to_string());
+        call.arg(expected).arg(wall).arg(u8::from(look.keeps)).arg(time);
+        arguments(&mut call);
+        loop {
+            let (at, answer) = decode::clocked(self.run(&call).await?)?;
+            self.clock.heard(at.now);
+            if answer.len() > 0 {
+                return Ok((at, answer));
+            }
+        }
+    }
+
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
         let mut connection = self.link.connection()?;
         script.invoke_async(&mut connection).await.map_err(|error| self.link.failed(error))
     }
 }
 
+/// A script that may change records: behind what these have in common.
+fn changing(script: &str) -> Script {
+    let constants = format!(
+        "local PAUSE, TICK, GRACE, STEP, CHUNK = {}, {}, {}, {}, {}\n",
+        clock::PAUSE,
+        clock::TICK,
+        clock::GRACE,
+        clock::STEP,
+        clock::CHUNK
+    );
+    let common = [include_str!("order.lua"), include_str!("clock.lua"), include_str!("change.lua")].concat();
+    Script::new(&[&constants, &common, script].concat())
+}
+
 #[async_trait]
 impl Store for RedisStore {
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         let encoded = rmp_serde::to_vec_named(commit).expect("plain data always encodes");
-        let mut call = self.commit.key(&self.prefix);
-        call.arg(encoded);
-        for value in commit.values() {
-            call.arg(value);
-        }
-        let answer: Value = self.run(&call).await?;
+        let (_, answer) = self
+            .settled(&self.commit, commit.now, |call| {
+                call.arg(encoded.as_slice());
+                for value in commit.values() {
+                    call.arg(value);
+                }
+            })
+            .await?;
         let done = decode::committed(answer)?;
         self.link.heard_of(done.revision);
         Ok(done)
@@ -84,8 +127,12 @@ impl Store for RedisStore {
 
     async fn read(&self, queries: &[Query]) -> Result<Reading, StoreError> {
         let encoded = rmp_serde::to_vec_named(queries).expect("plain data always encodes");
-        let answer: Value = self.run(self.read.key(&self.prefix).arg(encoded)).await?;
-        decode::reading(answer, queries)
+        let (at, answer) = self
+            .settled(&self.read, millis(), |call| {
+                call.arg(encoded.as_slice());
+            })
+            .await?;
+        decode::reading(answer, queries, at)
     }
 
     async fn log(&self, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
@@ -108,7 +155,8 @@ impl Store for RedisStore {
 
     async fn sweep(&self) -> Result<Swept, StoreError> {
         self.clock.keep();
-        Ok(Swept::default())
+        let (at, answer) = self.settled(&self.sweep, millis(), |_| {}).await?;
+        decode::swept(answer, at)
     }
 
     fn head(&self) -> watch::Receiver<u64> {

@@ -1,13 +1,12 @@
--- Answers a list of queries, all of the same revision.
--- Goes behind `order.lua`.
--- KEYS[1]  what every key begins with, `{namespace}:`
--- ARGV[1]  the queries (`primitives::Query`) as MessagePack
--- Returns  {head, {answer, …}}, an answer being a count or {key, record, key, record, …}
-local prefix = KEYS[1]
-local queries = cmsgpack.unpack(ARGV[1])
-
-local function record_at(key) return prefix .. 'r:' .. key end
-local function index_at(index) return prefix .. 'i:' .. index end
+-- Answers a list of queries, all of the same revision, behind what is due.
+-- Goes behind `change.lua`.
+-- ARGV[5]  the queries (`primitives::Query`) as MessagePack
+-- Returns  {clock, its `resumed`, head, {answer, …}}, an answer being a count or {key, record, key, record, …};
+--          when more is due than is ended at once, {clock, resumed}: they are to be sent again
+local queries = cmsgpack.unpack(ARGV[5])
+local _, more = settle(false)
+save_head()
+if more then return {now, resumed} end
 
 local function fits(at, list)
   for _, field in ipairs(list.equals) do
@@ -96,4 +95,4 @@ for _, query in ipairs(queries) do
   local kind, arg = next(query)
   all[#all + 1] = answers[kind](arg)
 end
-return {tonumber(redis.call('GET', prefix .. 'head') or '0'), all}
+return {now, resumed, head, all}

@@ -7,7 +7,7 @@ use super::{Cursor, StoreError, leases, owners, settle::settle, view};
 use crate::{
     primitives::{Action, Applied, Check, Commit, Committed, Edit, Ending, Key, LeaseChange, Op, Record, Select},
     store::{
-        clock::{Look, Now},
+        clock::{Clock, Now},
         codec::{Body, Stored, pack},
     },
 };
@@ -16,12 +16,13 @@ use crate::{
 pub(super) fn commit(
     connection: &Connection,
     commit: &Commit,
-    look: Look,
+    clock: &Clock,
     head: &mut u64,
 ) -> Result<Committed, StoreError> {
     let mut change = Change { connection, now: commit.now, whole: commit.whole, head, clock: Now::default() };
     let gives = commit.ops.iter().any(|op| matches!(op, Op::Put { lease: LeaseChange::Lease(_), .. }));
-    change.clock = settle(&mut change, look, gives)?;
+    change.clock = settle(&mut change, clock.look(), gives)?;
+    clock.heard(change.clock.now);
     for (check, what) in commit.checks.iter().enumerate() {
         if let Err(revision) = change.holds(what)? {
             return Err(StoreError::Refused { check, revision, head: *change.head });
@@ -281,7 +282,7 @@ impl Change<'_> {
             created_at: record.created_at,
             updated_at: record.updated_at,
             action,
-            record: self.whole.then_some(record),
+            record: self.whole.then_some(Record { lease: None, ..record }),
         }
     }
 }

@@ -5,11 +5,8 @@ use rusqlite::Connection;
 use super::{StoreError, apply::Change, leases};
 use crate::store::{
     Swept,
-    clock::{Look, Now},
+    clock::{CHUNK, Look, Now},
 };
-
-/// The most leases that one sweep ends.
-const CHUNK: usize = 500;
 
 /// Ends everything that is due; the clock as it then is. `gives` says that a lease is given next, by this reading of
 /// the clock, so that it must be known as its newest.

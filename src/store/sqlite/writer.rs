@@ -146,7 +146,7 @@ fn write(
     let mut head = view::head(&transaction)?;
     for request in group {
         match request {
-            Request::Commit(commit, reply) => match apply::commit(&transaction, &commit, clock.look(), &mut head) {
+            Request::Commit(commit, reply) => match apply::commit(&transaction, &commit, clock, &mut head) {
                 Ok(done) => answers.push(Answer::Commit(reply, Ok(done))),
                 Err(refused @ StoreError::Refused { .. }) => answers.push(Answer::Commit(reply, Err(refused))),
                 Err(error) => {

@@ -1,0 +1,6 @@
+-- Ends some of the leases that are due, and ticks the clock.
+-- Goes behind `change.lua`.
+-- Returns  {clock, its `resumed`, how many, whether there may be more (1), when the next is due}
+local ended, more = settle(next_deadline() ~= nil)
+save_head()
+return {now, resumed, ended, more and 1 or 0, next_deadline()}
