@@ -172,11 +172,16 @@ impl Face {
         }
     }
 
-    /// What the store keeps after it was read so.
-    pub(super) fn ticked(&self, at: Now, look: Look) -> Self {
+    /// What the store keeps after it was read so; `None` when that need not be written.
+    pub(super) fn ticked(&self, at: Now, look: Look) -> Option<Self> {
         let ahead = i64::try_from(at.now).unwrap_or(i64::MAX).saturating_sub(look.wall);
         let stepped = ahead.abs_diff(self.offset) > STEP;
-        Self { tick: Some(at.now), offset: if stepped { ahead } else { self.offset }, resumed: at.resumed }
+        let is_due = |tick| look.keeps && (at.now >= tick + TICK || at.resumed != self.resumed || stepped);
+        self.tick.is_none_or(is_due).then_some(Self {
+            tick: Some(at.now),
+            offset: if stepped { ahead } else { self.offset },
+            resumed: at.resumed,
+        })
     }
 }
 

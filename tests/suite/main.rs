@@ -14,6 +14,7 @@ mod feed;
 mod figures;
 mod http_agent;
 mod layers;
+mod lifetimes;
 mod metrics;
 mod nothing_lost;
 mod outage;

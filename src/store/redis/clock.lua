@@ -32,9 +32,10 @@ end
 
 -- Writes a tick, if one is due.
 local function advance()
-  if tick and not (keeps and (now >= tick + TICK or went_on)) then return end
   local off = now - wall()
-  if math.abs(off - ahead) > STEP then ahead = off end
+  local stepped = math.abs(off - ahead) > STEP
+  if tick and not (keeps and (now >= tick + TICK or went_on or stepped)) then return end
+  if stepped then ahead = off end
   redis.call('HSET', prefix .. 'clock', 'tick', string.format('%d', now), 'ahead', string.format('%d', ahead),
     'resumed', string.format('%d', resumed))
 end

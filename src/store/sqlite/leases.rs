@@ -6,7 +6,7 @@ use super::StoreError;
 use crate::{
     primitives::{Ending, Key, Lease},
     store::{
-        clock::{Face, Look, Now, TICK, Term},
+        clock::{Face, Look, Now, Term},
         codec::{self, pack, unpack},
     },
 };
@@ -24,16 +24,12 @@ pub(super) fn next(connection: &Connection) -> Result<Option<u64>, StoreError> {
     Ok(select.query_row([], |row| row.get(0))?)
 }
 
-/// Whether the clock has to be ticked by whoever says this of it.
-pub(super) fn is_tick_due(face: &Face, at: Now, look: Look) -> bool {
-    face.tick.is_none_or(|tick| look.keeps && (at.now >= tick + TICK || at.resumed != face.resumed))
-}
-
-/// Writes a tick.
+/// Writes a tick, if one is due.
 pub(super) fn tick(connection: &Connection, face: &Face, at: Now, look: Look) -> Result<(), StoreError> {
-    let Face { tick, offset, resumed } = face.ticked(at, look);
-    let mut update = connection.prepare_cached("UPDATE clock SET tick = ?1, ahead = ?2, resumed = ?3")?;
-    update.execute(params![tick, offset, resumed])?;
+    if let Some(Face { tick, offset, resumed }) = face.ticked(at, look) {
+        let mut update = connection.prepare_cached("UPDATE clock SET tick = ?1, ahead = ?2, resumed = ?3")?;
+        update.execute(params![tick, offset, resumed])?;
+    }
     Ok(())
 }
 

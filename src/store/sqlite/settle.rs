@@ -25,7 +25,7 @@ pub(super) fn some(change: &mut Change<'_>, look: Look, gives: bool) -> Result<(
     let face = leases::face(connection)?;
     let at = face.at(look);
     let mut next = leases::next(connection)?;
-    if (gives || next.is_some()) && leases::is_tick_due(&face, at, look) {
+    if gives || next.is_some() {
         leases::tick(connection, &face, at, look)?;
     }
     let mut swept = Swept::default();
