@@ -93,15 +93,15 @@ impl Application {
             .map_err(|error| format!("cannot listen on {}: {error}; is another noah running?", settings.listen))?;
         let addr = listener.local_addr()?;
         let store = store::open(&settings.store).await?;
-        let agents = Agents::new(&settings.agent_options())?;
-        let dispatcher =
-            settings.agents.then(|| Dispatcher::start(Arc::clone(&store), agents.clone(), dispatching(settings)));
-        let trimmer = Trimmer::start(Arc::clone(&store), settings.retention);
         // Whoever serves the API keeps the clock of leases: who renews them has to come by here.
         let sweeper = match settings.api {
             true => Some(Sweeper::start(Arc::clone(&store)).await),
             false => None,
         };
+        let agents = Agents::new(&settings.agent_options())?;
+        let dispatcher =
+            settings.agents.then(|| Dispatcher::start(Arc::clone(&store), agents.clone(), dispatching(settings)));
+        let trimmer = Trimmer::start(Arc::clone(&store), settings.retention);
         let stop = watch::Sender::new(false);
         let context = Context {
             api: Api::new(Arc::clone(&store), agents, dispatcher.as_ref().map(Dispatcher::probe), stop.subscribe()),

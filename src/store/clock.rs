@@ -110,16 +110,21 @@ impl Clock {
         Look { expected, wall: self.time.wall(), keeps: known.keeps }
     }
 
-    /// From now on this handle keeps the clock.
+    /// From now on this handle keeps the clock. What it was told before may be of a clock that stands still, and would
+    /// hide for how long.
     pub(super) fn keep(&self) {
-        self.known().keeps = true;
+        let mut known = self.known();
+        if !std::mem::replace(&mut known.keeps, true) {
+            known.reading = None;
+        }
     }
 
-    /// Takes a reading over that is ahead of what is known here. One that is behind is late by the time that its
+    /// Takes a reading over, the answer to `look`, that is ahead of what is known here. One that is behind is late by the time that its
     /// answer took; to take it over would slow the clock down with every answer.
-    pub(super) fn heard(&self, reading: u64) {
+    pub(super) fn heard(&self, look: Look, reading: u64) {
         let (elapsed, mut known) = (self.elapsed(), self.known());
-        let ahead = known.reading.is_none_or(|(known, at)| known + whole_millis(elapsed.saturating_sub(at)) < reading);
+        let ahead = look.keeps == known.keeps
+            && known.reading.is_none_or(|(known, at)| known + whole_millis(elapsed.saturating_sub(at)) < reading);
         if ahead {
             known.reading = Some((reading, elapsed));
         }

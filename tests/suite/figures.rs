@@ -1,6 +1,7 @@
 //! Figures: how fast, and how evenly. They need a quiet machine and an optimized build, so they run on request only:
 //! `cargo nextest run --release --run-ignored only -E 'test(/^figures::/)' --no-capture -j 1`.
 
+mod expiry;
 mod flat;
 mod independence;
 mod latency;

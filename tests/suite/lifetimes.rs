@@ -1,7 +1,7 @@
 //! Lifetimes as users see them: `?ttl=`, `Noah-Expires-In`, what the events say, and what outlasts a server.
 
 mod outages;
-mod sharing;
+pub mod sharing;
 
 use std::time::{Duration, Instant};
 

@@ -81,7 +81,7 @@ impl RedisStore {
         arguments(&mut call);
         loop {
             let (at, answer) = decode::clocked(self.run(&call).await?)?;
-            self.clock.heard(at.now);
+            self.clock.heard(look, at.now);
             if answer.len() > 0 {
                 return Ok((at, answer));
             }

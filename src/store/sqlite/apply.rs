@@ -21,8 +21,9 @@ pub(super) fn commit(
 ) -> Result<Committed, StoreError> {
     let mut change = Change { connection, now: commit.now, whole: commit.whole, head, clock: Now::default() };
     let gives = commit.ops.iter().any(|op| matches!(op, Op::Put { lease: LeaseChange::Lease(_), .. }));
-    change.clock = settle(&mut change, clock.look(), gives)?;
-    clock.heard(change.clock.now);
+    let look = clock.look();
+    change.clock = settle(&mut change, look, gives)?;
+    clock.heard(look, change.clock.now);
     for (check, what) in commit.checks.iter().enumerate() {
         if let Err(revision) = change.holds(what)? {
             return Err(StoreError::Refused { check, revision, head: *change.head });

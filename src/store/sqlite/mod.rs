@@ -91,7 +91,7 @@ impl Store for SqliteStore {
             if let Some((reading, at)) =
                 self.with_reader(move |connection| view::read(connection, &queries, look)).await?
             {
-                self.clock.heard(at.now);
+                self.clock.heard(look, at.now);
                 return Ok(reading);
             }
             self.writer.sweep().await?;

@@ -164,8 +164,9 @@ fn write(
             Request::Sweep(reply) => {
                 let (connection, head) = (&*transaction, &mut head);
                 let mut change = Change { connection, now: millis(), whole: false, head, clock: Now::default() };
-                let (swept, at) = settle::some(&mut change, clock.look(), false)?;
-                clock.heard(at.now);
+                let look = clock.look();
+                let (swept, at) = settle::some(&mut change, look, false)?;
+                clock.heard(look, at.now);
                 answers.push(Answer::Sweep(reply, swept));
             }
             Request::Trim(keep, reply) => {

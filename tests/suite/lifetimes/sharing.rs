@@ -16,7 +16,7 @@ const MANY: usize = 2_000;
 const CONNECTIONS: usize = 8;
 
 /// Puts all of them, over several connections, to be over about when `over_at` comes.
-pub(crate) async fn put_many(clients: &[Client], many: usize, over_at: Instant, spread: Duration) {
+pub async fn put_many(clients: &[Client], many: usize, over_at: Instant, spread: Duration) {
     let putting: Vec<_> = (0..CONNECTIONS)
         .map(|connection| {
             let client = clients[connection % clients.len()].clone();
@@ -34,7 +34,7 @@ pub(crate) async fn put_many(clients: &[Client], many: usize, over_at: Instant, 
 }
 
 /// The keys that expired, each of which must have done so once.
-pub(crate) async fn expired(noah: &Noah) -> BTreeSet<String> {
+pub async fn expired(noah: &Noah) -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for event in noah.database.whole_log().await {
         if event.action.as_str() == "expire" {

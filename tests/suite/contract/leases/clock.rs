@@ -66,6 +66,16 @@ async fn while_it_stands_still_nothing_is_over_and_then_each_gets_its_grace_once
     assert_eq!(case.history().await[4..], ["expire ephemerals/middle"]);
 }
 
+/// A process that reads before it keeps the clock, which stands still for it.
+async fn what_is_read_at_the_start_does_not_hide_a_pause(mut case: Timed) {
+    case.one(put("ephemerals/a", "x", 600_000)).await;
+    case.pass(1_000).await;
+    case.case.store = case.database.open_with(Time::by_hand(BEGIN + 900_000)).await;
+    assert_eq!(case.left("ephemerals/a").await, Some(599_000));
+    case.sweep().await;
+    assert_eq!(case.left("ephemerals/a").await, Some(30_000));
+}
+
 async fn no_grace_is_longer_than_half_a_minute(mut case: Timed) {
     case.one(put("ephemerals/a", "x", 600_000)).await;
     case.pass(1_000).await;
@@ -171,6 +181,7 @@ on_both_stores!(Timed:
     steps_of_the_wall_clock_end_nothing,
     a_process_that_starts_after_a_step_goes_on_where_the_clock_is,
     while_it_stands_still_nothing_is_over_and_then_each_gets_its_grace_once,
+    what_is_read_at_the_start_does_not_hide_a_pause,
     no_grace_is_longer_than_half_a_minute,
     restarts_again_and_again_do_not_make_it_longer,
     a_short_pause_is_none,
