@@ -15,6 +15,13 @@ use serde::Serialize;
 pub const JSON: &str = "application/json;charset=utf-8";
 /// The header that carries a revision.
 pub const REVISION: HeaderName = HeaderName::from_static("noah-revision");
+/// The header that says what became of a wait.
+pub const WAIT: HeaderName = HeaderName::from_static("noah-wait");
+
+/// What [`WAIT`] says.
+pub fn wait_word(met: bool) -> &'static str {
+    if met { "met" } else { "timeout" }
+}
 
 /// What a request is answered with when it was done.
 pub struct Answer {
@@ -63,6 +70,12 @@ impl Answer {
     pub fn at(mut self, revision: u64) -> Self {
         self.revision = Some(revision);
         self
+    }
+
+    /// Of a request that waited: whether what it waited for is there.
+    #[must_use]
+    pub fn waited(self, met: bool) -> Self {
+        self.with(WAIT, wait_word(met))
     }
 
     /// With another header.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Applied, Check, Committed, Edit, EphemeralPath, Error, Frame, Key, Op, Plan, Record, When, rfc3339};
 
-const DATA: &str = "data";
+pub(super) const DATA: &str = "data";
 
 /// `PUT /ephemerals/PATH` with any bytes.
 #[must_use]

@@ -10,7 +10,7 @@ use super::{
     Check, Commit, Committed, Edit, Error, Frame, Key, Name, Op, Params, Plan, Record, Select, View, When, host,
 };
 
-const STATUS: &str = "status";
+pub(super) const STATUS: &str = "status";
 
 /// The index of the hosts that have a service.
 fn hosts(service: &Name) -> String {

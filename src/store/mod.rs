@@ -11,6 +11,7 @@ pub mod redis;
 mod retention;
 mod snapshot;
 pub mod sqlite;
+mod waiters;
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -22,6 +23,7 @@ use uuid::Uuid;
 pub use feed::{Entry, Feed, Subscription};
 pub use retention::{Keep, Retention, Trimmed, Trimmer, Window};
 pub use snapshot::Snapshot;
+pub use waiters::{News, Waiter};
 
 use crate::primitives::{Commit, Committed, Event, Hold, Key, Query, Reading};
 
