@@ -247,18 +247,23 @@ impl Reader {
         loop {
             head.borrow_and_update();
             match self.step().await {
-                Ok(0) => {
+                // There is more than one page.
+                Ok(count) if count > 0 && self.position() < *head.borrow() => {}
+                Ok(_) => {
                     if head.changed().await.is_err() {
                         return;
                     }
                 }
-                Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(%error, "the log cannot be followed for its readers; trying again");
                     tokio::time::sleep(AGAIN).await;
                 }
             }
         }
+    }
+
+    fn position(&self) -> u64 {
+        self.last.as_ref().map_or(0, |Mark(position, ..)| *position)
     }
 
     /// Reads one page; how many events were new.

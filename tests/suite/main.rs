@@ -30,5 +30,6 @@ mod signing;
 mod snapshot;
 mod support;
 mod tls;
+mod waiting;
 mod watching;
 mod wire;
