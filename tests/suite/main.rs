@@ -3,6 +3,7 @@
 mod agents;
 mod amqp;
 mod bad_input;
+mod block;
 mod cli;
 mod cli_watch;
 mod contract;
