@@ -15,6 +15,13 @@ use serde::Serialize;
 pub const JSON: &str = "application/json;charset=utf-8";
 /// The header that carries a revision.
 pub const REVISION: HeaderName = HeaderName::from_static("noah-revision");
+/// The header that says what became of a wait.
+pub const WAIT: HeaderName = HeaderName::from_static("noah-wait");
+
+/// What [`WAIT`] says.
+pub fn wait_word(met: bool) -> &'static str {
+    if met { "met" } else { "timeout" }
+}
 
 /// The header that says in how many seconds a record's lifetime is over.
 pub const EXPIRES_IN: HeaderName = HeaderName::from_static("noah-expires-in");
@@ -75,6 +82,12 @@ impl Answer {
             Some(millis) => self.with(EXPIRES_IN, format!("{}.{:03}", millis / 1000, millis % 1000)),
             None => self,
         }
+    }
+
+    /// Of a request that waited: whether what it waited for is there.
+    #[must_use]
+    pub fn waited(self, met: bool) -> Self {
+        self.with(WAIT, wait_word(met))
     }
 
     /// With another header.

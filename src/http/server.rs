@@ -180,6 +180,9 @@ fn serve(
             let http = HttpService::build()
                 .keep_alive(KeepAlive::Timeout(IDLE))
                 .client_request_timeout(context.request_timeout)
+                .on_connect_ext(|connection: &Connection<TcpStream>, data| {
+                    data.insert(connection.hang_up());
+                })
                 .client_disconnect_timeout(Duration::from_secs(1))
                 .graceful_shutdown_signal(move || {
                     let mut stopping = stopping.clone();

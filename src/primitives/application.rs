@@ -134,6 +134,15 @@ pub fn its_configuration(mut reading: Reading) -> Option<Record> {
     reading.answers.pop()?.records.pop().map(|_| found)
 }
 
+/// The same, as it is in the answers.
+#[must_use]
+pub fn shown(reading: &Reading) -> Vec<&Record> {
+    match &reading.answers[..] {
+        [application, found] if !application.records.is_empty() => found.records.iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// The names of the configurations attached to an application.
 #[must_use]
 pub fn attached_names(record: &Record) -> Vec<&str> {

@@ -13,7 +13,7 @@ use super::{
 };
 
 const FORMAT: &str = "format";
-const BODY: &str = "body";
+pub(super) const BODY: &str = "body";
 
 /// The index of the applications that have a configuration attached.
 pub(super) fn applications(name: &Name) -> String {

@@ -10,7 +10,7 @@ use super::{
     rfc3339,
 };
 
-const DATA: &str = "data";
+pub(super) const DATA: &str = "data";
 
 /// `PUT /ephemerals/PATH` with any bytes. At the end of its lifetime it is deleted.
 #[must_use]

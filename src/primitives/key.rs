@@ -2,7 +2,7 @@ use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{EphemeralPath, Name};
+use super::{EphemeralPath, Name, configuration, ephemeral, host, service};
 
 /// The kinds of records, each in a collection of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +54,19 @@ impl Collection {
             Self::Links => "links",
             Self::Watches => "watches",
             Self::DeadLetters => "dead-letters",
+        }
+    }
+
+    /// The field that is the value of such a record, if it has one: an ephemeral's data, a configuration's body, a
+    /// status.
+    #[must_use]
+    pub fn value_field(self) -> Option<&'static str> {
+        match self {
+            Self::Hosts => Some(host::STATUS),
+            Self::Services => Some(service::STATUS),
+            Self::Configurations => Some(configuration::BODY),
+            Self::Ephemerals => Some(ephemeral::DATA),
+            Self::Applications | Self::Tags | Self::Links | Self::Watches | Self::DeadLetters => None,
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
     host,
 };
 
-const STATUS: &str = "status";
+pub(super) const STATUS: &str = "status";
 
 /// The index of the hosts that have a service.
 fn hosts(service: &Name) -> String {

@@ -13,6 +13,7 @@ mod retention;
 mod snapshot;
 pub mod sqlite;
 mod sweeper;
+mod waiters;
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -26,6 +27,7 @@ pub use feed::{Entry, Feed, Subscription};
 pub use retention::{Keep, Retention, Trimmed, Trimmer, Window};
 pub use snapshot::Snapshot;
 pub use sweeper::{Sweeper, Swept};
+pub use waiters::{News, Waiter};
 
 use crate::primitives::{Commit, Committed, Event, Hold, Key, Query, Reading};
 

@@ -3,6 +3,7 @@
 mod agents;
 mod amqp;
 mod bad_input;
+mod block;
 mod cli;
 mod cli_watch;
 mod contract;
@@ -31,5 +32,6 @@ mod signing;
 mod snapshot;
 mod support;
 mod tls;
+mod waiting;
 mod watching;
 mod wire;
