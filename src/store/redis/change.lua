@@ -191,11 +191,14 @@ end
 -- Ends a chunk of what is due, in the order of deadlines; how many leases, and whether there may be more. A lease that was
 -- given before the clock stood still gets its grace, once.
 local function settle(must_tick)
-  local first = next_deadline()
-  local is_due = first and first <= now
-  if must_tick or is_due then advance() end
-  if not is_due then return 0, false end
-  local ended, due = 0, redis.call('ZRANGEBYSCORE', deadlines, '-inf', string.format('%d', now), 'LIMIT', 0, CHUNK)
+  local due = is_due()
+  if must_tick or due then
+    look()
+    advance()
+  end
+  if not due then return 0, false end
+  local ended = 0
+  due = redis.call('ZRANGEBYSCORE', deadlines, '-inf', string.format('%d', now), 'LIMIT', 0, CHUNK)
   for _, key in ipairs(due) do
     local at = record_at(key)
     local deadline, ttl, graced = unpack(redis.call('HMGET', at, 'l:deadline', 'l:ttl', 'l:graced'))

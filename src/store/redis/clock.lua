@@ -13,15 +13,21 @@ local function wall()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
-local kept = redis.call('HMGET', prefix .. 'clock', 'tick', 'ahead', 'resumed')
-local tick, ahead, resumed = tonumber(kept[1] or ''), tonumber(kept[2] or '0'), tonumber(kept[3] or '0')
-local keeps, went_on, went_back = ARGV[3] == '1', false, false
-local now = tonumber(ARGV[1])
-if not now then
-  now = wall() + ahead
-  went_back = tick and now + PAUSE < tick
-end
-if tick then
+local keeps, went_on = ARGV[3] == '1', false
+-- All nil until the clock is looked at, which nothing needs where there is no lease.
+local now, resumed, tick, ahead
+
+local function look()
+  if now then return end
+  local kept = redis.call('HMGET', prefix .. 'clock', 'tick', 'ahead', 'resumed')
+  local went_back = false
+  tick, ahead, resumed = tonumber(kept[1] or ''), tonumber(kept[2] or '0'), tonumber(kept[3] or '0')
+  now = tonumber(ARGV[1])
+  if not now then
+    now = wall() + ahead
+    went_back = tick and now + PAUSE < tick
+  end
+  if not tick then return end
   now = math.max(now, tick)
   if now - tick > PAUSE or went_back then
     went_on = keeps
@@ -44,4 +50,15 @@ end
 local function next_deadline()
   return tonumber(redis.call('ZRANGE', deadlines, 0, 0, 'WITHSCORES')[2] or '')
 end
+
+-- Whether a lease is due, its grace apart.
+local function is_due()
+  local first = next_deadline()
+  if not first then return false end
+  look()
+  return first <= now
+end
+
+-- What every answer begins with: the clock, if it was looked at, and its `resumed`.
+local function answer(...) return {now or -1, resumed or 0, ...} end
 

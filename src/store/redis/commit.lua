@@ -2,9 +2,9 @@
 -- Goes behind `change.lua`.
 -- ARGV[5]  the commit (`primitives::Commit`) as MessagePack; the values of its fields follow one by one, since
 --          Redis reads no binary strings from MessagePack
--- Returns  {clock, its `resumed`, head, {op, …}}, an op being {{key, action, id, revision, created, updated, record}, …};
---          when a check does not hold, {clock, resumed, head, check, revision};
---          when more is due than is ended at once, {clock, resumed}: the commit is to be sent again
+-- Returns  {the clock, its `resumed`, head, {op, …}}, an op being {{key, action, id, revision, created, updated, record}, …};
+--          when a check does not hold, {the clock, resumed, head, check, revision};
+--          when more is due than is ended at once, {the clock, resumed}: the commit is to be sent again
 local commit = cmsgpack.unpack(ARGV[5])
 whole = commit.whole
 local value, gives = 5, false
@@ -19,7 +19,7 @@ end
 local _, more = settle(gives)
 if more then
   save_head()
-  return {now, resumed}
+  return answer()
 end
 
 -- Each check gives whether it holds, and the revision of the record it is about.
@@ -66,7 +66,7 @@ for at, check in ipairs(commit.checks) do
   local holds, revision = checks[kind](arg)
   if not holds then
     save_head()
-    return {now, resumed, head, at - 1, revision or ''}
+    return answer(head, at - 1, revision or '')
   end
 end
 
@@ -92,4 +92,4 @@ for _, op in ipairs(commit.ops) do
   results[#results + 1] = touched
 end
 save_head()
-return {now, resumed, head, results}
+return answer(head, results)

@@ -56,10 +56,11 @@ fn uuid(value: Option<Value>) -> Result<Uuid> {
     Uuid::parse_str(&text(value)?).map_err(|_| unexpected("no id"))
 }
 
-/// The clock in the answer of a script that ends what is due, and what follows it.
-pub(super) fn clocked(answer: Value) -> Result<(Now, vec::IntoIter<Value>)> {
+/// The clock in the answer of a script that ends what is due, if that had to look at it, and what follows it.
+pub(super) fn clocked(answer: Value) -> Result<(Option<Now>, vec::IntoIter<Value>)> {
     let mut answer = array(answer)?.into_iter();
-    Ok((Now { now: number(answer.next())?, resumed: number(answer.next())? }, answer))
+    let (now, resumed): (i64, u64) = (number(answer.next())?, number(answer.next())?);
+    Ok((u64::try_from(now).ok().map(|now| Now { now, resumed }), answer))
 }
 
 /// The answer of `sweep.lua`.

@@ -53,9 +53,9 @@ impl RedisStore {
             link,
             prefix,
             clock: Clock::new(time),
-            commit: changing(include_str!("commit.lua")),
-            read: changing(include_str!("read.lua")),
-            sweep: changing(include_str!("sweep.lua")),
+            commit: leasing(&[CHANGE, include_str!("commit.lua")]),
+            read: leasing(&["local function settle_some()\n", CHANGE, SETTLED, include_str!("read.lua")]),
+            sweep: leasing(&[CHANGE, include_str!("sweep.lua")]),
             cursors: Script::new(include_str!("cursors.lua")),
             log: Script::new(include_str!("log.lua")),
             owners: Script::new(include_str!("owners.lua")),
@@ -81,9 +81,11 @@ impl RedisStore {
         arguments(&mut call);
         loop {
             let (at, answer) = decode::clocked(self.run(&call).await?)?;
-            self.clock.heard(look, at.now);
+            if let Some(at) = at {
+                self.clock.heard(look, at.now);
+            }
             if answer.len() > 0 {
-                return Ok((at, answer));
+                return Ok((at.unwrap_or_default(), answer));
             }
         }
     }
@@ -94,8 +96,12 @@ impl RedisStore {
     }
 }
 
-/// A script that may change records: behind what these have in common.
-fn changing(script: &str) -> Script {
+/// The end of a function that a read calls only where something is due: it need not know how records change otherwise.
+const SETTLED: &str = "local _, more = settle(false)\nsave_head()\nreturn more\nend\n";
+const CHANGE: &str = include_str!("change.lua");
+
+/// A script behind what those have in common that end leases.
+fn leasing(rest: &[&str]) -> Script {
     let constants = format!(
         "local PAUSE, TICK, GRACE, STEP, CHUNK = {}, {}, {}, {}, {}\n",
         clock::PAUSE,
@@ -104,8 +110,8 @@ fn changing(script: &str) -> Script {
         clock::STEP,
         clock::CHUNK
     );
-    let common = [include_str!("order.lua"), include_str!("clock.lua"), include_str!("change.lua")].concat();
-    Script::new(&[&constants, &common, script].concat())
+    let common = [include_str!("order.lua"), include_str!("clock.lua")].concat();
+    Script::new(&(constants + &common + &rest.concat()))
 }
 
 #[async_trait]

@@ -1,12 +1,13 @@
 -- Answers a list of queries, all of the same revision, behind what is due.
--- Goes behind `change.lua`.
+-- Goes behind `clock.lua`, and a function `settle_some` that ends some of what is due and tells whether there may be more.
 -- ARGV[5]  the queries (`primitives::Query`) as MessagePack
--- Returns  {clock, its `resumed`, head, {answer, …}}, an answer being a count or {key, record, key, record, …};
---          when more is due than is ended at once, {clock, resumed}: they are to be sent again
+-- Returns  {the clock, its `resumed`, head, {answer, …}}, an answer being a count or {key, record, key, record, …};
+--          when more is due than is ended at once, {the clock, resumed}: they are to be sent again
 local queries = cmsgpack.unpack(ARGV[5])
-local _, more = settle(false)
-save_head()
-if more then return {now, resumed} end
+if is_due() and settle_some() then return answer() end
+
+local function record_at(key) return prefix .. 'r:' .. key end
+local function index_at(index) return prefix .. 'i:' .. index end
 
 local function fits(at, list)
   for _, field in ipairs(list.equals) do
@@ -95,4 +96,4 @@ for _, query in ipairs(queries) do
   local kind, arg = next(query)
   all[#all + 1] = answers[kind](arg)
 end
-return {now, resumed, head, all}
+return answer(tonumber(redis.call('GET', prefix .. 'head') or '0'), all)

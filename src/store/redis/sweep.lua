@@ -1,6 +1,7 @@
 -- Ends some of the leases that are due, and ticks the clock.
 -- Goes behind `change.lua`.
--- Returns  {clock, its `resumed`, how many, whether there may be more (1), when the next is due}
+-- Returns  {the clock, its `resumed`, how many, whether there may be more (1), when the next is due}
+look()
 local ended, more = settle(next_deadline() ~= nil)
 save_head()
-return {now, resumed, ended, more and 1 or 0, next_deadline()}
+return answer(ended, more and 1 or 0, next_deadline())
