@@ -69,6 +69,8 @@ pub struct Answer {
     pub revision: Option<u64>,
     /// The `after` of the next page, when there is one.
     pub next: Option<String>,
+    /// What became of a wait, as `Noah-Wait` says it; the original says nothing.
+    pub wait: Option<String>,
 }
 
 impl Request {
@@ -138,13 +140,24 @@ impl Client {
 
     /// The same for a list: that there is nothing in it, which a server says with 404, is `None`.
     pub async fn list(&self, request: Request) -> Result<Option<Answer>, Failure> {
+        let (found, answer) = self.look(request).await?;
+        Ok(found.then_some(answer))
+    }
+
+    /// The same for what is there or not: whether it is, and what the server said about it.
+    pub async fn look(&self, request: Request) -> Result<(bool, Answer), Failure> {
         let (status, answer) = self.exchange(request).await?;
         match status {
-            status if status.is_success() => Ok(Some(answer)),
-            // Only Noah's own 404: that of another server says nothing about lists.
-            StatusCode::NOT_FOUND if failure_of(&answer.body).is_some() => Ok(None),
+            status if status.is_success() => Ok((true, answer)),
+            // Only Noah's own 404: that of another server says nothing about what is there.
+            StatusCode::NOT_FOUND if failure_of(&answer.body).is_some() => Ok((false, answer)),
             status => Err(refused(status, &answer.body, &self.shown())),
         }
+    }
+
+    /// The failure of a server that took a request and does not answer it.
+    pub fn silent(&self) -> Failure {
+        Failure::unreachable(format!("{} does not answer", self.shown()))
     }
 
     /// The JSON of an answer.
@@ -194,10 +207,12 @@ impl Client {
         let builder = self.builder(request);
         let response = builder.send().await.map_err(|error| self.unreachable(error))?;
         let status = response.status();
-        let revision = response.headers().get("noah-revision").and_then(|value| value.to_str().ok()?.parse().ok());
+        let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let revision = text("noah-revision").and_then(|revision| revision.parse().ok());
+        let wait = text("noah-wait").map(ToOwned::to_owned);
         let next = response.headers().get(header::LINK).and_then(|link| next_page(link.to_str().ok()?));
         let body = response.bytes().await.map_err(|error| self.unreachable(error))?.to_vec();
-        Ok((status, Answer { body, revision, next }))
+        Ok((status, Answer { body, revision, next, wait }))
     }
 
     fn unreachable(&self, error: reqwest::Error) -> Failure {

@@ -5,6 +5,7 @@
 //! not met, 2 wrong usage, 3 the server or the store could not be reached.
 
 mod agent;
+mod block;
 mod body;
 mod client;
 mod completions;
@@ -64,6 +65,7 @@ enum Command {
     Delete(delete::Args),
     /// List what is stored of one kind
     List(list::Args),
+    Block(block::Args),
     /// Add, list, pause and remove watches, and see how they do
     #[command(subcommand)]
     Watch(watch::Command),
@@ -87,6 +89,7 @@ pub fn run() -> ExitCode {
         Command::Put(args) => args.run(),
         Command::Delete(args) => args.run(),
         Command::List(args) => args.run(),
+        Command::Block(args) => args.run(),
         Command::Watch(command) => command.run(),
         Command::Migrate(args) => args.run(),
         Command::Version => version::run(),

@@ -25,6 +25,9 @@ pub struct Args {
     /// Only if there is no such record yet
     #[arg(long)]
     if_absent: bool,
+    /// How long it lives, like 30s: then an ephemeral is deleted, and a host or service turns down
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<String>,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -36,7 +39,8 @@ impl Args {
         let path = encode_path(&self.path)?;
         let client = self.target.client()?;
         let body = body::of(&self.path, self.words)?;
-        let request = Request::new(Method::PUT, path).body(body).if_match(self.if_match).if_absent(self.if_absent);
+        let request = Request::new(Method::PUT, path).maybe("ttl", self.ttl).body(body);
+        let request = request.if_match(self.if_match).if_absent(self.if_absent);
         let answer = block_on(client.send(request))?;
         report(&self.path, &answer, self.output)
     }

@@ -15,6 +15,16 @@ use serde::Serialize;
 pub const JSON: &str = "application/json;charset=utf-8";
 /// The header that carries a revision.
 pub const REVISION: HeaderName = HeaderName::from_static("noah-revision");
+/// The header that says what became of a wait.
+pub const WAIT: HeaderName = HeaderName::from_static("noah-wait");
+
+/// What [`WAIT`] says.
+pub fn wait_word(met: bool) -> &'static str {
+    if met { "met" } else { "timeout" }
+}
+
+/// The header that says in how many seconds a record's lifetime is over.
+pub const EXPIRES_IN: HeaderName = HeaderName::from_static("noah-expires-in");
 
 /// What a request is answered with when it was done.
 pub struct Answer {
@@ -63,6 +73,21 @@ impl Answer {
     pub fn at(mut self, revision: u64) -> Self {
         self.revision = Some(revision);
         self
+    }
+
+    /// Of a record whose lifetime is over in that many milliseconds, if it has one.
+    #[must_use]
+    pub fn expiring(self, millis: Option<u64>) -> Self {
+        match millis {
+            Some(millis) => self.with(EXPIRES_IN, format!("{}.{:03}", millis / 1000, millis % 1000)),
+            None => self,
+        }
+    }
+
+    /// Of a request that waited: whether what it waited for is there.
+    #[must_use]
+    pub fn waited(self, met: bool) -> Self {
+        self.with(WAIT, wait_word(met))
     }
 
     /// With another header.

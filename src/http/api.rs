@@ -18,8 +18,8 @@ use super::{
 use crate::{
     agents::Agents,
     primitives::{
-        Check, Collection, Committed, Error, Frame, Plan, Record, When, application, configuration, ephemeral, host,
-        link, service, tag, watch,
+        Check, Collection, Committed, Error, Frame, Lifetime, Plan, Record, When, application, configuration,
+        ephemeral, host, link, service, tag, watch,
     },
     store::{Feed, Store, StoreError},
     watches::Probe,
@@ -62,33 +62,34 @@ impl Api {
 
     async fn put(&self, resource: &Resource, request: &Request) -> Result {
         let (body, when) = (&request.body[..], &request.when);
+        let lifetime = &lifetime(resource, request)?;
         match resource {
             Resource::Host(name) => {
-                let plan = host::put(name, body, when)?;
+                let plan = host::put(name, body, lifetime, when)?;
                 let done = self.commit(&plan).await?;
-                Ok(changed(&host::put_answer(name, &plan.commit, &done), &done, 0))
+                Ok(changed(&host::put_answer(name, &plan.commit, &done), &done, 0).expiring(lifetime.ttl))
             }
             Resource::ServiceOnHost(service, host) => {
-                let plan = service::put(service, host, body, when)?;
+                let plan = service::put(service, host, body, lifetime, when)?;
                 let done = self.commit(&plan).await?;
-                Ok(changed(&service::put_answer(service, host, &plan.commit, &done), &done, 1))
+                Ok(changed(&service::put_answer(service, host, &plan.commit, &done), &done, 1).expiring(lifetime.ttl))
             }
             Resource::Application(name) => {
-                let done = self.commit(&application::put(name, body, when)?).await?;
-                Ok(changed(&application::put_answer(name, &done), &done, 0))
+                let done = self.commit(&application::put(name, body, lifetime, when)?).await?;
+                Ok(changed(&application::put_answer(name, &done), &done, 0).expiring(lifetime.ttl))
             }
             Resource::Attached(name, config) => {
                 let done = self.commit(&application::attach(name, config, body, when)?).await?;
                 Ok(changed(&application::attach_answer(name, config, &done), &done, 0))
             }
             Resource::Configuration(name) => {
-                let done = self.commit(&configuration::put(name, body, when)?).await?;
-                Ok(changed(&configuration::put_answer(name, &done), &done, 0))
+                let done = self.commit(&configuration::put(name, body, lifetime, when)?).await?;
+                Ok(changed(&configuration::put_answer(name, &done), &done, 0).expiring(lifetime.ttl))
             }
             Resource::Ephemeral(path) => {
-                let plan = ephemeral::put(path, body.to_vec(), when);
+                let plan = ephemeral::put(path, body.to_vec(), lifetime, when);
                 let done = self.commit(&plan).await?;
-                Ok(changed(&ephemeral::put_answer(path, &plan, &done), &done, 0))
+                Ok(changed(&ephemeral::put_answer(path, &plan, &done), &done, 0).expiring(lifetime.ttl))
             }
             Resource::All(Collection::Watches) => {
                 let wanted = watch::parse(body, &self.agents.schemes())?;
@@ -230,6 +231,23 @@ fn changed<T: Serialize>(body: &T, done: &Committed, op: usize) -> Answer {
 /// The answer to a deletion, which leaves nothing that could have an entity tag.
 fn gone<T: Serialize>(body: &T, done: &Committed) -> Answer {
     Answer::json(body).at(done.revision)
+}
+
+/// The lifetime that a PUT gives; only what is put by itself has one.
+fn lifetime(resource: &Resource, request: &Request) -> Result<Lifetime> {
+    let Some(ttl) = request.parameters.get("ttl") else { return Ok(Lifetime::default()) };
+    match resource {
+        Resource::Host(_)
+        | Resource::ServiceOnHost(..)
+        | Resource::Application(_)
+        | Resource::Configuration(_)
+        | Resource::Ephemeral(_) => Ok(Lifetime { ttl: Some(Lifetime::parse_ttl(ttl)?), owner: None }),
+        _ => Err(Error::Malformed(
+            "Only hosts, services on a host, applications, configurations and ephemerals have a ttl; leave it out here"
+                .to_owned(),
+        )
+        .into()),
+    }
 }
 
 /// Refuses a condition where there is no single record that it could be about.

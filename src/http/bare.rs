@@ -7,11 +7,15 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
+};
 
 use super::{
     answer::JSON,
@@ -19,9 +23,24 @@ use super::{
     patience::{Late, Patience},
 };
 
+/// The news that the client of a connection says nothing more, which is all that is to be seen of it when it has
+/// gone away. The HTTP library does not end a request that is being worked on for that: the client may still read.
+#[derive(Debug, Clone, Default)]
+pub struct HangUp(Arc<Notify>);
+
+impl HangUp {
+    /// Waits for it.
+    pub async fn wait(&self) {
+        self.0.notified().await;
+        // It stays so, for whoever asks next.
+        self.0.notify_one();
+    }
+}
+
 /// A connection whose bare error answers get a body.
 pub struct Connection<T> {
     io: T,
+    hang_up: HangUp,
     patience: Patience,
     /// What replaced the last bare answer and is not written yet.
     pending: Vec<u8>,
@@ -30,7 +49,12 @@ pub struct Connection<T> {
 impl<T> Connection<T> {
     /// Wraps a connection on which the head of a request may take so long.
     pub fn new(io: T, head: Duration) -> Self {
-        Self { io, patience: Patience::new(head), pending: Vec::new() }
+        Self { io, hang_up: HangUp::default(), patience: Patience::new(head), pending: Vec::new() }
+    }
+
+    /// The news of its client's end.
+    pub fn hang_up(&self) -> HangUp {
+        self.hang_up.clone()
     }
 }
 
@@ -113,7 +137,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
         let this = self.get_mut();
         let before = buf.filled().len();
         if Pin::new(&mut this.io).poll_read(cx, buf)?.is_ready() {
-            this.patience.read(&buf.filled()[before..]);
+            let read = &buf.filled()[before..];
+            if read.is_empty() {
+                this.hang_up.0.notify_one();
+            }
+            this.patience.read(read);
             return Poll::Ready(Ok(()));
         }
         match this.patience.poll_late(cx) {

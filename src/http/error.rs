@@ -6,7 +6,10 @@ use actix_web::{
 };
 use serde::Serialize;
 
-use super::{answer::JSON, routes::Verb};
+use super::{
+    answer::{JSON, REVISION, WAIT, wait_word},
+    routes::Verb,
+};
 use crate::{primitives::Error, store::StoreError};
 
 /// Why a request was not done.
@@ -15,6 +18,8 @@ pub struct Failure {
     cause: Cause,
     /// The revision to tell: of the record, or of the store where there is no record.
     revision: Option<u64>,
+    /// Whether what was waited for is there.
+    met: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -43,6 +48,13 @@ impl Failure {
         self
     }
 
+    /// Of a request that waited: whether what it waited for is there, as it may be that there is nothing.
+    #[must_use]
+    pub fn waited(mut self, met: bool) -> Self {
+        self.met = Some(met);
+        self
+    }
+
     /// What is not found at this revision of the store; a later wait can start from it.
     #[must_use]
     pub fn not_found_at(revision: u64) -> Self {
@@ -59,7 +71,10 @@ impl Failure {
         let mut response = HttpResponse::build(status);
         response.insert_header((header::CONTENT_TYPE, JSON));
         if let Some(revision) = self.revision {
-            response.insert_header((super::answer::REVISION, revision));
+            response.insert_header((REVISION, revision));
+        }
+        if let Some(met) = self.met {
+            response.insert_header((WAIT, wait_word(met)));
         }
         match &self.cause {
             Cause::WrongVerb(verbs) => {
@@ -187,7 +202,7 @@ fn body(message: &str, hint: Option<&str>, oldest: Option<u64>) -> String {
 
 impl From<Cause> for Failure {
     fn from(cause: Cause) -> Self {
-        Self { cause, revision: None }
+        Self { cause, revision: None, met: None }
     }
 }
 

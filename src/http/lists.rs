@@ -50,7 +50,9 @@ impl Page {
             }
             list.fields.push(("status".to_owned(), Status::parse(status)?.to_string()));
         }
-        list.after = parameters.get("after").map(|after| key_after(collection, after));
+        // Of a list that is waited for, it is a revision.
+        let after = parameters.get("after").filter(|_| parameters.get("wait").is_none());
+        list.after = after.map(|after| key_after(collection, after));
         let limit = parameters.get("limit").map(limit).transpose()?;
         list.limit = limit.map(|limit| limit + 1);
         Ok(Self { collection, limit, list })

@@ -31,6 +31,7 @@ impl Api {
         gauge("log_age_seconds", "How old the oldest event of the log is", u64::try_from(age).unwrap_or_default());
         gauge("watches_registered", "Watches in the store", watches);
         gauge("dead_letters_kept", "Dead letters in the store", letters);
+        gauge("waiters", "Requests to this server that are held until something changes", self.feed.waiting() as u64);
         let mut text = match &self.probe {
             Some(probe) => probe.metrics().await,
             None => String::new(),

@@ -16,6 +16,8 @@ mod server;
 mod snapshot;
 mod target;
 mod unread;
+mod wait;
+mod waiting;
 mod watches;
 
 pub use error::failure_body;

@@ -15,18 +15,24 @@ use super::{
     request::Request,
     routes::Resource,
     snapshot,
+    waiting::Look,
 };
 use crate::{
     primitives::{
-        Collection, Error, Frame, Key, Name, Query, Reading, Record, View, application, configuration, ephemeral, host,
-        link, rfc3339, service, tag, watch,
+        Collection, Error, Frame, Key, Query, Reading, Record, View, application, configuration, ephemeral, host, link,
+        rfc3339, service, tag, watch,
     },
     watches::statuses,
 };
 
 impl Api {
-    /// Answers a GET.
+    /// Answers a GET; when it waits for something, once that is there.
     pub(super) async fn get(&self, resource: &Resource, request: &Request) -> Result {
+        let look = Look::new(self, resource, request)?;
+        look.told(self.seen(resource, request, &look).await)
+    }
+
+    async fn seen(&self, resource: &Resource, request: &Request, look: &Look<'_>) -> Result {
         match resource {
             Resource::Index => self.index(request).await,
             Resource::Version => Ok(Answer::json(&self.versions().await)),
@@ -38,36 +44,46 @@ impl Api {
             Resource::Metrics => self.metrics().await,
             Resource::Events => self.events(request).await,
             Resource::Snapshot => snapshot::answer(self.store.as_ref(), request.head_only).await,
-            Resource::All(collection) => self.all(*collection, request).await,
-            Resource::Host(name) => self.whole(host::key(name)).await,
+            Resource::All(collection) => self.all(*collection, request, look).await,
+            Resource::Host(name) => whole(host::key(name), look).await,
             Resource::Service(name) => {
                 let page = Page::parse(request, Collection::Services, Some(Key::service_prefix(name)))?;
-                self.services(&page, request).await
+                services(&page, request, look).await
             }
-            Resource::ServiceOnHost(service, host) => self.whole(Key::service(service, host)).await,
-            Resource::Application(name) => self.whole(application::key(name)).await,
+            Resource::ServiceOnHost(service, host) => whole(Key::service(service, host), look).await,
+            Resource::Application(name) => whole(application::key(name), look).await,
             Resource::Attached(name, config) => {
-                let reading = self.store.read(&application::attached(name, config)).await?;
+                let reading = look.read(&application::attached(name, config), application::shown).await?;
                 let revision = reading.revision;
                 let found = application::its_configuration(reading);
                 configuration_answer(&found.ok_or_else(|| Failure::not_found_at(revision))?, request)
             }
             Resource::Configuration(name) => {
-                configuration_answer(&self.record(configuration::key(name)).await?, request)
+                configuration_answer(&record(configuration::key(name), look).await?, request)
             }
             Resource::Ephemeral(path) => {
-                let record = self.record(Key::ephemeral(path)).await?;
-                let revision = record.revision;
+                let record = record(Key::ephemeral(path), look).await?;
+                let (revision, left) = (record.revision, time_left(&record));
                 Ok(Answer::raw("application/octet-stream", ephemeral::into_bytes(record))
                     .of_record(revision)
+                    .expiring(left)
                     .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             }
             Resource::Watch(name) => self.watch_named(name).await,
-            Resource::Tag(name) => self.tags(&tag::one(name)).await,
-            Resource::Link(name) => self.link(name, |link| Some(Answer::json(link))).await,
-            Resource::LinkKind(name, kind) => self.link(name, |link| Some(Answer::json(&link.of_kind(*kind)))).await,
+            Resource::Tag(name) => tags(&tag::one(name), look).await,
+            Resource::Link(name) => {
+                let reading = look.read(&link::read(name), link::shown).await?;
+                linked(reading, |link| Some(Answer::json(link)))
+            }
+            Resource::LinkKind(name, kind) => {
+                let reading = look.read(&link::read(name), |reading| link::shown_of_kind(reading, *kind)).await?;
+                linked(reading, |link| Some(Answer::json(&link.of_kind(*kind))))
+            }
             Resource::LinkMember(name, kind, member) => {
-                self.link(name, |link| link.member(*kind, member.as_str()).map(|found| Answer::json(&found))).await
+                let member = member.as_str();
+                let queries = link::read(name);
+                let reading = look.read(&queries, |reading| link::shown_member(reading, *kind, member)).await?;
+                linked(reading, |link| link.member(*kind, member).map(|found| Answer::json(&found)))
             }
             Resource::Letters(name, revision) => self.letters(name, *revision, request).await,
             Resource::TagOn(_)
@@ -78,30 +94,20 @@ impl Api {
         }
     }
 
-    async fn record(&self, key: Key) -> Result<Record> {
-        let reading = self.store.read(&[Query::Get(key)]).await?;
-        let revision = reading.revision;
-        reading.records().pop().ok_or_else(|| Failure::not_found_at(revision))
-    }
-
-    async fn whole(&self, key: Key) -> Result {
-        let record = self.record(key).await?;
-        Ok(Answer::json(&View(&record, Frame::Whole)).of_record(record.revision))
-    }
-
-    async fn all(&self, collection: Collection, request: &Request) -> Result {
+    async fn all(&self, collection: Collection, request: &Request, look: &Look<'_>) -> Result {
         let parameters = &request.parameters;
         match collection {
             Collection::Tags => {
-                if ["status", "tag", "limit", "after"].iter().any(|name| parameters.get(name).is_some()) {
+                let paged = parameters.get("after").is_some() && parameters.get("wait").is_none();
+                if paged || ["status", "tag", "limit"].iter().any(|name| parameters.get(name).is_some()) {
                     return Err(Error::invalid("The list of tags is given whole; GET /tags/NAME is one of them").into());
                 }
-                return self.tags(&tag::all()).await;
+                return tags(&tag::all(), look).await;
             }
-            Collection::Services => return self.services(&Page::parse(request, collection, None)?, request).await,
+            Collection::Services => return services(&Page::parse(request, collection, None)?, request, look).await,
             // Only with a parameter of ours: by itself it was never there.
             Collection::Ephemerals
-                if !["limit", "after", "tag", "prefix"].iter().any(|p| parameters.get(p).is_some()) =>
+                if !["limit", "after", "tag", "prefix", "wait"].iter().any(|p| parameters.get(p).is_some()) =>
             {
                 return Err(Error::NotFound.into());
             }
@@ -117,7 +123,7 @@ impl Api {
         } else if short {
             page = page.without("body");
         }
-        let found = page.found(self.store.read(&[page.query()]).await?)?;
+        let found = page.found(look.read(&[page.query()], Reading::shown).await?)?;
         let answer = match collection {
             Collection::Watches => Answer::json(&watch::list(&found.records)),
             Collection::Ephemerals => Answer::json(&ephemeral_list(&found.records)),
@@ -125,29 +131,6 @@ impl Api {
             _ => Answer::json(&found.by_name()),
         };
         Ok(paged(answer.at(found.revision), found.next.as_deref(), request))
-    }
-
-    async fn services(&self, page: &Page, request: &Request) -> Result {
-        let found = page.found(self.store.read(&[page.query()]).await?)?;
-        let answer = Answer::json(&service::by_name(&found.records, Frame::Listed)).at(found.revision);
-        Ok(paged(answer, found.next.as_deref(), request))
-    }
-
-    async fn tags(&self, queries: &[Query]) -> Result {
-        let Reading { revision, mut answers } = self.store.read(queries).await?;
-        let carriers = answers.pop().unwrap_or_default().records;
-        let tags = answers.pop().unwrap_or_default().records;
-        if tags.is_empty() {
-            return Err(Failure::not_found_at(revision));
-        }
-        Ok(Answer::json(&tag::json(&tags, &carriers)).at(revision))
-    }
-
-    async fn link(&self, name: &Name, show: impl Fn(&link::Link) -> Option<Answer>) -> Result {
-        let reading = self.store.read(&link::read(name)).await?;
-        let revision = reading.revision;
-        let answer = link::found(reading).and_then(|link| show(&link));
-        Ok(answer.ok_or_else(|| Failure::not_found_at(revision))?.at(revision))
     }
 
     /// The log: a stream for those who take one, else a page.
@@ -195,12 +178,50 @@ impl Api {
     }
 }
 
+/// How many milliseconds of its lifetime a record has left.
+fn time_left(record: &Record) -> Option<u64> {
+    record.lease.as_ref()?.expires_in
+}
+
+async fn record(key: Key, look: &Look<'_>) -> Result<Record> {
+    let reading = look.read(&[Query::Get(key)], Reading::shown).await?;
+    let revision = reading.revision;
+    reading.records().pop().ok_or_else(|| Failure::not_found_at(revision))
+}
+
+async fn whole(key: Key, look: &Look<'_>) -> Result {
+    let record = record(key, look).await?;
+    Ok(Answer::json(&View(&record, Frame::Whole)).of_record(record.revision).expiring(time_left(&record)))
+}
+
+async fn services(page: &Page, request: &Request, look: &Look<'_>) -> Result {
+    let found = page.found(look.read(&[page.query()], Reading::shown).await?)?;
+    let answer = Answer::json(&service::by_name(&found.records, Frame::Listed)).at(found.revision);
+    Ok(paged(answer, found.next.as_deref(), request))
+}
+
+async fn tags(queries: &[Query], look: &Look<'_>) -> Result {
+    let Reading { revision, mut answers } = look.read(queries, Reading::shown).await?;
+    let carriers = answers.pop().unwrap_or_default().records;
+    let tags = answers.pop().unwrap_or_default().records;
+    if tags.is_empty() {
+        return Err(Failure::not_found_at(revision));
+    }
+    Ok(Answer::json(&tag::json(&tags, &carriers)).at(revision))
+}
+
+fn linked(reading: Reading, show: impl Fn(&link::Link) -> Option<Answer>) -> Result {
+    let revision = reading.revision;
+    let answer = link::found(reading).and_then(|link| show(&link));
+    Ok(answer.ok_or_else(|| Failure::not_found_at(revision))?.at(revision))
+}
+
 /// With the address of the next page, as RFC 8288 has it.
 pub(super) fn paged(answer: Answer, next: Option<&str>, request: &Request) -> Answer {
     match next {
         None => answer,
         Some(after) => {
-            let query = request.parameters.with("after", after);
+            let query = request.parameters.next_page(after);
             answer.with(header::LINK, format!("<{}{}?{query}>; rel=\"next\"", request.base_url, request.path))
         }
     }
@@ -213,7 +234,11 @@ fn configuration_answer(record: &Record, request: &Request) -> Result {
     } else {
         Answer::raw(configuration::media_type(record), configuration::raw_body(record))
     };
-    Ok(answer.of_record(record.revision).with(header::VARY, "accept").with(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+    Ok(answer
+        .of_record(record.revision)
+        .expiring(time_left(record))
+        .with(header::VARY, "accept")
+        .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
 }
 
 /// Ephemerals by their path, without their data.

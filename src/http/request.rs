@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 
 use super::{
     answer::Known,
+    bare::HangUp,
     error::{Cause, Failure},
     target::{Parameters, encode},
 };
@@ -38,6 +39,8 @@ pub struct Request {
     pub base_url: String,
     /// The body.
     pub body: Bytes,
+    /// Told when the client hangs up.
+    hang_up: Option<HangUp>,
 }
 
 impl Request {
@@ -62,7 +65,16 @@ impl Request {
             accept: text(headers, header::ACCEPT).map(ToOwned::to_owned),
             base_url: base_url(request),
             body,
+            hang_up: request.conn_data::<HangUp>().cloned(),
         })
+    }
+
+    /// Waits for the client to hang up.
+    pub async fn hung_up(&self) {
+        match &self.hang_up {
+            Some(hang_up) => hang_up.wait().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// The URL of a record that has a name, as the client would reach it.

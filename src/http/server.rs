@@ -34,7 +34,7 @@ use crate::{
     agents::Agents,
     primitives::Error,
     settings::Settings,
-    store::{self, Store, Trimmer},
+    store::{self, Store, Sweeper, Trimmer},
     watches::{self, Dispatcher, Schedule},
 };
 
@@ -50,6 +50,7 @@ pub struct Application {
     store: Arc<dyn Store>,
     dispatcher: Option<Dispatcher>,
     trimmer: Trimmer,
+    sweeper: Option<Sweeper>,
     context: Context,
     stop: watch::Sender<bool>,
     shutdown_deadline: Duration,
@@ -92,6 +93,11 @@ impl Application {
             .map_err(|error| format!("cannot listen on {}: {error}; is another noah running?", settings.listen))?;
         let addr = listener.local_addr()?;
         let store = store::open(&settings.store).await?;
+        // Whoever serves the API keeps the clock of leases: who renews them has to come by here.
+        let sweeper = match settings.api {
+            true => Some(Sweeper::start(Arc::clone(&store)).await),
+            false => None,
+        };
         let agents = Agents::new(&settings.agent_options())?;
         let dispatcher =
             settings.agents.then(|| Dispatcher::start(Arc::clone(&store), agents.clone(), dispatching(settings)));
@@ -106,7 +112,7 @@ impl Application {
             request_timeout: settings.request_timeout,
         };
         let shutdown_deadline = settings.shutdown_deadline;
-        Ok(Self { listener, addr, store, dispatcher, trimmer, context, stop, shutdown_deadline })
+        Ok(Self { listener, addr, store, dispatcher, trimmer, sweeper, context, stop, shutdown_deadline })
     }
 
     /// Where it listens.
@@ -139,6 +145,9 @@ impl Application {
                 }
             };
             tokio::join!(handle.stop(true), deliveries, self.trimmer.stop());
+            if let Some(sweeper) = self.sweeper {
+                sweeper.stop().await;
+            }
             self.store.close().await;
         };
         if tokio::time::timeout(deadline, all).await.is_err() {
@@ -171,6 +180,9 @@ fn serve(
             let http = HttpService::build()
                 .keep_alive(KeepAlive::Timeout(IDLE))
                 .client_request_timeout(context.request_timeout)
+                .on_connect_ext(|connection: &Connection<TcpStream>, data| {
+                    data.insert(connection.hang_up());
+                })
                 .client_disconnect_timeout(Duration::from_secs(1))
                 .graceful_shutdown_signal(move || {
                     let mut stopping = stopping.clone();

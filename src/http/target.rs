@@ -95,10 +95,11 @@ impl Parameters {
         self.pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The same query with one parameter set to another value.
+    /// The same query for the page behind this one, which nobody has to wait for.
     #[must_use]
-    pub fn with(&self, name: &str, value: &str) -> String {
-        let others = self.pairs.iter().filter(|(key, _)| key != name);
+    pub fn next_page(&self, after: &str) -> String {
+        let (name, value) = ("after", after);
+        let others = self.pairs.iter().filter(|(key, _)| !super::wait::PARAMETERS.contains(&key.as_str()));
         let pairs = others.map(|(key, value)| (key.as_str(), value.as_str())).chain([(name, value)]);
         pairs.map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect::<Vec<_>>().join("&")
     }

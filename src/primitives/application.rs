@@ -7,8 +7,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Applied, Check, Collection, Committed, Edit, Error, Key, Name, Op, Params, Plan, Query, Reading, Record, When,
-    configuration,
+    Applied, Check, Collection, Committed, Edit, Ending, Error, Key, Lifetime, Name, Op, Params, Plan, Query, Reading,
+    Record, When, configuration,
     configuration::{Content, PutAnswer as ConfigurationAnswer},
 };
 
@@ -18,15 +18,16 @@ pub fn key(name: &Name) -> Key {
     Key::named(Collection::Applications, name)
 }
 
-/// `PUT /applications/NAME` with `{"name": "NAME"}`.
-pub fn put(name: &Name, body: &[u8], when: &When) -> Result<Plan, Error> {
+/// `PUT /applications/NAME` with `{"name": "NAME"}`. At the end of its lifetime it is deleted.
+pub fn put(name: &Name, body: &[u8], lifetime: &Lifetime, when: &When) -> Result<Plan, Error> {
     const EXPECTED: &[&str] = &["name"];
     let params = Params::parse(body, EXPECTED)?;
     if params.value("name") != &Value::from(name.as_str()) {
         return Err(Error::MissingParameters { expected: EXPECTED, optional: &[] });
     }
     let key = key(name);
-    Ok(Plan::new(vec![Op::put(key.clone(), Edit::default())]).when(&key, when))
+    let lease = lifetime.change(vec![Ending::Delete(key.clone())]);
+    Ok(Plan::new(vec![Op::put(key.clone(), Edit::default()).leased(lease)]).when(&key, when))
 }
 
 /// The answer to every change of an application.
@@ -78,10 +79,11 @@ pub fn delete_answer<'a>(name: &'a Name, done: &Committed) -> ChangeAnswer<'a> {
     answer(name, done.one(0), "delete")
 }
 
-/// `PUT /applications/NAME/configurations/CONFIGURATION`: makes both and attaches.
+/// `PUT /applications/NAME/configurations/CONFIGURATION`: makes both and attaches. The
+/// configuration has no lifetime then, as with every PUT of it without one; that of the application stays as it is.
 pub fn attach(name: &Name, configuration: &Name, body: &[u8], when: &When) -> Result<Plan, Error> {
     let content = Content::parse(body)?;
-    let [own, shown] = configuration::write(configuration, &content);
+    let [own, shown] = configuration::write(configuration, &content, &Lifetime::default());
     let attach = content.shown(configuration).join(configuration::applications(configuration));
     Ok(Plan::new(vec![own, shown, Op::put(key(name), attach)]).when(&configuration::key(configuration), when))
 }
@@ -130,6 +132,15 @@ pub fn attached(name: &Name, configuration: &Name) -> [Query; 2] {
 pub fn its_configuration(mut reading: Reading) -> Option<Record> {
     let found = reading.answers.pop()?.records.pop()?;
     reading.answers.pop()?.records.pop().map(|_| found)
+}
+
+/// The same, as it is in the answers.
+#[must_use]
+pub fn shown(reading: &Reading) -> Vec<&Record> {
+    match &reading.answers[..] {
+        [application, found] if !application.records.is_empty() => found.records.iter().collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// The names of the configurations attached to an application.

@@ -1,7 +1,7 @@
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use super::{Error, Key, Record, Select};
+use super::{Error, Key, LeaseChange, Record, Select};
 
 /// What has to hold for a commit to happen at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,6 +19,8 @@ pub enum Check {
     Any(Select),
     /// The index has exactly these members.
     Members(String, Vec<Key>),
+    /// The record has a lease of this owner.
+    Leased(Key, Key),
     /// A part of the watches is still held.
     Held(Hold),
 }
@@ -97,12 +99,14 @@ pub enum Op {
         id: Uuid,
         /// Whether it is created when it is not there; otherwise nothing happens then.
         create: bool,
-        /// Whether it is an event also when nothing changes.
+        /// Whether it is an event also when nothing changes; but a lease that is only renewed is none.
         signal: bool,
         /// Whether it is a reader of the log, whose cursor starts where it is created,
         cursor: bool,
         /// or after this revision.
         after: Option<u64>,
+        /// What becomes of its lease.
+        lease: LeaseChange,
         /// The change.
         edit: Edit,
     },
@@ -113,7 +117,7 @@ pub enum Op {
         /// The change.
         edit: Edit,
     },
-    /// Deletes a record, if it is there, out of all indexes.
+    /// Deletes a record, if it is there, out of all indexes, and ends the leases that it owns.
     Delete {
         /// Which one.
         key: Key,
@@ -129,13 +133,45 @@ impl Op {
     /// Creates or edits a record.
     #[must_use]
     pub fn put(key: Key, edit: Edit) -> Self {
-        Self::Put { key, id: Uuid::new_v4(), create: true, signal: false, cursor: false, after: None, edit }
+        Self::of(key, Uuid::new_v4(), true, edit)
     }
 
     /// Edits a record that is there.
     #[must_use]
     pub fn edit(key: Key, edit: Edit) -> Self {
-        Self::Put { key, id: Uuid::nil(), create: false, signal: false, cursor: false, after: None, edit }
+        Self::of(key, Uuid::nil(), false, edit)
+    }
+
+    fn of(key: Key, id: Uuid, create: bool, edit: Edit) -> Self {
+        let lease = LeaseChange::Keep;
+        Self::Put { key, id, create, signal: false, cursor: false, after: None, lease, edit }
+    }
+
+    /// The same put, as an event also when nothing changes.
+    #[must_use]
+    pub fn signal(mut self) -> Self {
+        if let Self::Put { signal, .. } = &mut self {
+            *signal = true;
+        }
+        self
+    }
+
+    /// The same put, of a reader of the log, which begins where it is created or after a revision.
+    #[must_use]
+    pub fn reader(mut self, from: Option<u64>) -> Self {
+        if let Self::Put { cursor, after, .. } = &mut self {
+            (*cursor, *after) = (true, from);
+        }
+        self
+    }
+
+    /// The same put, which does this to the lease of its record.
+    #[must_use]
+    pub fn leased(mut self, change: LeaseChange) -> Self {
+        if let Self::Put { lease, .. } = &mut self {
+            *lease = change;
+        }
+        self
     }
 }
 
@@ -176,6 +212,9 @@ pub enum Action {
     Update,
     /// It is no longer there.
     Delete,
+    /// Its lifetime is over: a host or service is `down` now, anything else is no longer there
+    /// ([`Event::is_gone`](super::Event::is_gone)).
+    Expire,
     /// Nothing: this is how it stands. Told to those who begin with the present state; never in the log.
     Current,
 }
@@ -188,6 +227,7 @@ impl Action {
             Self::Create => "create",
             Self::Update => "update",
             Self::Delete => "delete",
+            Self::Expire => "expire",
             Self::Current => "current",
         }
     }
@@ -195,7 +235,7 @@ impl Action {
     /// The action of that word, of those that the log has.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Create, Self::Update, Self::Delete].into_iter().find(|action| action.as_str() == word)
+        [Self::Create, Self::Update, Self::Delete, Self::Expire].into_iter().find(|action| action.as_str() == word)
     }
 }
 
@@ -214,7 +254,7 @@ pub struct Applied {
     pub updated_at: i64,
     /// What happened; `None` when nothing changed, and so no event was made.
     pub action: Option<Action>,
-    /// The record as it now is (as it was, when it was deleted), when [`Commit::whole`] asked for it.
+    /// The record as it now is (as it was, when it was deleted), but for its lease, when [`Commit::whole`] asked for it.
     pub record: Option<Record>,
 }
 

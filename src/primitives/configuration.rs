@@ -8,11 +8,12 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Applied, Check, Collection, Committed, Edit, Error, Key, Name, Op, Params, Plan, Record, Select, When, rfc3339,
+    Applied, Check, Collection, Committed, Edit, Ending, Error, Key, Lifetime, Name, Op, Params, Plan, Record, Select,
+    When, rfc3339,
 };
 
 const FORMAT: &str = "format";
-const BODY: &str = "body";
+pub(super) const BODY: &str = "body";
 
 /// The index of the applications that have a configuration attached.
 pub(super) fn applications(name: &Name) -> String {
@@ -66,16 +67,20 @@ pub(super) fn hidden(name: &Name) -> Edit {
 }
 
 /// The operations that write a configuration: itself, then wherever it is shown.
-pub(super) fn write(name: &Name, content: &Content) -> [Op; 2] {
+pub(super) fn write(name: &Name, content: &Content, lifetime: &Lifetime) -> [Op; 2] {
+    // At its end it is detached and deleted, as [`delete`] does it.
+    let Edit { unset, leave, .. } = hidden(name);
+    let detach = Ending::Strip { select: Select::all(applications(name)), unset, leave };
+    let lease = lifetime.change(vec![detach, Ending::Delete(key(name))]);
     [
-        Op::put(key(name), content.own()),
+        Op::put(key(name), content.own()).leased(lease),
         Op::PutEach { select: Select::all(applications(name)), edit: content.shown(name) },
     ]
 }
 
-/// `PUT /configurations/NAME` with `{"format": …, "body": …}`.
-pub fn put(name: &Name, body: &[u8], when: &When) -> Result<Plan, Error> {
-    Ok(Plan::new(write(name, &Content::parse(body)?).into()).when(&key(name), when))
+/// `PUT /configurations/NAME` with `{"format": …, "body": …}`. At the end of its lifetime it is deleted.
+pub fn put(name: &Name, body: &[u8], lifetime: &Lifetime, when: &When) -> Result<Plan, Error> {
+    Ok(Plan::new(write(name, &Content::parse(body)?, lifetime).into()).when(&key(name), when))
 }
 
 /// What a write of a configuration is answered with, alone or within an application's answer.

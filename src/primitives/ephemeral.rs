@@ -1,21 +1,24 @@
-//! Ephemerals: any path, any bytes. Every PUT is an event, also of the same bytes: the signal is the point.
+//! Ephemerals: any path, any bytes. Every PUT is an event, also of the same bytes: the signal is the point. Only one that
+//! renews a lifetime says nothing new.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Serialize, ser::SerializeMap};
 use uuid::Uuid;
 
-use super::{Applied, Check, Committed, Edit, EphemeralPath, Error, Frame, Key, Op, Plan, Record, When, rfc3339};
+use super::{
+    Applied, Check, Committed, Edit, Ending, EphemeralPath, Error, Frame, Key, Lifetime, Op, Plan, Record, When,
+    rfc3339,
+};
 
-const DATA: &str = "data";
+pub(super) const DATA: &str = "data";
 
-/// `PUT /ephemerals/PATH` with any bytes.
+/// `PUT /ephemerals/PATH` with any bytes. At the end of its lifetime it is deleted.
 #[must_use]
-pub fn put(path: &EphemeralPath, data: Vec<u8>, when: &When) -> Plan {
+pub fn put(path: &EphemeralPath, data: Vec<u8>, lifetime: &Lifetime, when: &When) -> Plan {
     let key = Key::ephemeral(path);
     let edit = Edit::default().set(DATA, data);
-    let op =
-        Op::Put { key: key.clone(), id: Uuid::new_v4(), create: true, signal: true, cursor: false, after: None, edit };
-    Plan::new(vec![op]).when(&key, when)
+    let lease = lifetime.change(vec![Ending::Delete(key.clone())]);
+    Plan::new(vec![Op::put(key.clone(), edit).signal().leased(lease)]).when(&key, when)
 }
 
 /// The answer to [`put`].

@@ -11,7 +11,7 @@ pub struct Event {
     pub time: i64,
     /// What happened.
     pub action: Action,
-    /// The record as it was afterwards; when it was deleted, as it was before.
+    /// The record as it was afterwards; when it is gone, as it was before.
     pub record: Record,
 }
 
@@ -21,6 +21,16 @@ impl Event {
     #[must_use]
     pub fn current(record: Record) -> Self {
         Self { revision: record.revision, time: record.updated_at, action: Action::Current, record }
+    }
+
+    /// Whether the record is no longer there: it was deleted, or has expired and is of a kind that does not stay then.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        match self.action {
+            Action::Delete => true,
+            Action::Expire => !matches!(self.record.key.collection(), Collection::Hosts | Collection::Services),
+            Action::Create | Action::Update | Action::Current => false,
+        }
     }
 
     /// The channel the original published it on: `//noah/hosts/web1`. It has no host for a service, says

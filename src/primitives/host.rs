@@ -3,7 +3,10 @@
 use serde::{Serialize, ser::SerializeMap};
 use uuid::Uuid;
 
-use super::{Check, Collection, Commit, Committed, Edit, Error, Key, Name, Op, Params, Plan, Record, Select, When};
+use super::{
+    Check, Collection, Commit, Committed, Edit, Ending, Error, Key, Lifetime, Name, Op, Params, Plan, Record, Select,
+    Status, When,
+};
 
 /// The field that holds the host's own status.
 pub(super) const STATUS: &str = "status";
@@ -21,11 +24,18 @@ pub fn key(name: &Name) -> Key {
     Key::named(Collection::Hosts, name)
 }
 
-/// `PUT /hosts/NAME` with `{"status": …}`.
-pub fn put(name: &Name, body: &[u8], when: &When) -> Result<Plan, Error> {
+/// What is up goes down; what is not stays as it is.
+pub(super) fn turn_down(key: Key, field: impl Into<String>) -> Ending {
+    Ending::Turn { key, field: field.into(), from: Status::Up.to_string(), to: Status::Down.to_string() }
+}
+
+/// `PUT /hosts/NAME` with `{"status": …}`. At the end of its lifetime it turns down.
+pub fn put(name: &Name, body: &[u8], lifetime: &Lifetime, when: &When) -> Result<Plan, Error> {
     let status = Params::parse(body, &["status"])?.status("status")?;
     let key = key(name);
-    Ok(Plan::new(vec![Op::put(key.clone(), Edit::default().set(STATUS, status.as_str()))]).when(&key, when))
+    let lease = lifetime.change(vec![turn_down(key.clone(), STATUS)]);
+    let put = Op::put(key.clone(), Edit::default().set(STATUS, status.as_str())).leased(lease);
+    Ok(Plan::new(vec![put]).when(&key, when))
 }
 
 /// The answer to [`put`].

@@ -1,8 +1,8 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{EphemeralPath, Name};
+use super::{EphemeralPath, Name, configuration, ephemeral, host, service};
 
 /// The kinds of records, each in a collection of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +54,19 @@ impl Collection {
             Self::Links => "links",
             Self::Watches => "watches",
             Self::DeadLetters => "dead-letters",
+        }
+    }
+
+    /// The field that is the value of such a record, if it has one: an ephemeral's data, a configuration's body, a
+    /// status.
+    #[must_use]
+    pub fn value_field(self) -> Option<&'static str> {
+        match self {
+            Self::Hosts => Some(host::STATUS),
+            Self::Services => Some(service::STATUS),
+            Self::Configurations => Some(configuration::BODY),
+            Self::Ephemerals => Some(ephemeral::DATA),
+            Self::Applications | Self::Tags | Self::Links | Self::Watches | Self::DeadLetters => None,
         }
     }
 
@@ -158,6 +171,13 @@ impl fmt::Display for Key {
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::stored(&text).ok_or_else(|| de::Error::custom("a key of an unknown collection"))
     }
 }
 

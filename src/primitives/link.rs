@@ -88,6 +88,33 @@ pub fn found(reading: Reading) -> Option<Link> {
     None
 }
 
+/// The records that [`found`] takes: the link's own first, and its members.
+#[must_use]
+pub fn shown(reading: &Reading) -> Vec<&Record> {
+    let pairs = reading.answers.chunks(2);
+    let found = pairs.into_iter().find(|pair| !pair[0].records.is_empty());
+    found.into_iter().flatten().flat_map(|answer| &answer.records).collect()
+}
+
+/// Those of them that [`Link::of_kind`] shows, and the link's own: it may have no such member.
+#[must_use]
+pub fn shown_of_kind(reading: &Reading, kind: Collection) -> Vec<&Record> {
+    let is_shown = |(at, record): &(usize, &Record)| *at == 0 || record.key.collection() == kind;
+    shown(reading).into_iter().enumerate().filter(is_shown).map(|(_, record)| record).collect()
+}
+
+/// Those of them that [`Link::member`] shows.
+#[must_use]
+pub fn shown_member<'a>(reading: &'a Reading, kind: Collection, name: &str) -> Vec<&'a Record> {
+    shown(reading).into_iter().skip(1).filter(|record| is_called(record, kind, name)).collect()
+}
+
+/// Whether a record is found under this name among those of its kind; a service is, whatever its host.
+fn is_called(record: &Record, kind: Collection, name: &str) -> bool {
+    let own = if kind == Collection::Services { record.key.first() } else { record.key.name() };
+    record.key.collection() == kind && own == name
+}
+
 impl Link {
     /// The revision of the link's own record.
     #[must_use]
@@ -108,8 +135,10 @@ impl Link {
             let Members::Services(mut services) = self.of_kind(kind) else { return None };
             return Some(Member::Service(services.remove(name)?, name.to_owned()));
         }
-        let named = |record: &&Record| record.key.collection() == kind && record.key.name() == name;
-        self.members.iter().find(named).map(|record| Member::Record(View(record, Frame::LinkedAlone)))
+        self.members
+            .iter()
+            .find(|record| is_called(record, kind, name))
+            .map(|record| Member::Record(View(record, Frame::LinkedAlone)))
     }
 }
 

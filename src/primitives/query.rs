@@ -1,9 +1,9 @@
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Key, Record};
 
 /// The members of an index whose keys begin with `prefix` (an empty prefix: all of them).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Select {
     /// The name of a collection (`hosts`) or of an index that records joined (`tags/prod`).
     pub index: String,
@@ -26,7 +26,7 @@ impl Select {
 }
 
 /// A list in the order of its keys (by their bytes).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct List {
     /// Which records.
     pub select: Select,
@@ -63,7 +63,7 @@ impl List {
 }
 
 /// One thing to read. All queries of one read see the same revision of the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Query {
     /// One record, or none.
@@ -96,6 +96,12 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// All records there are, for what shows whatever it reads.
+    #[must_use]
+    pub fn shown(&self) -> Vec<&Record> {
+        self.answers.iter().flat_map(|answer| &answer.records).collect()
+    }
+
     /// The records of the first answer.
     #[must_use]
     pub fn records(mut self) -> Vec<Record> {

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::Key;
+use super::{Key, Leased};
 
 /// A stored primitive, watch, tag or link, as the store gives it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Record {
     pub cursor: Option<u64>,
     /// What a watch's owner has written down about its deliveries; other records have nothing here.
     pub notes: Vec<u8>,
+    /// Its lease, where it was read from the store by itself or in a list; events know nothing of it.
+    pub lease: Option<Leased>,
     /// What it says, by name. Only the noun's own file gives these names a meaning.
     pub fields: BTreeMap<String, Vec<u8>>,
     /// The indexes it is a member of, besides its collection.

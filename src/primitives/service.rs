@@ -7,10 +7,11 @@ use serde::{Serialize, ser::SerializeMap};
 use uuid::Uuid;
 
 use super::{
-    Check, Commit, Committed, Edit, Error, Frame, Key, Name, Op, Params, Plan, Record, Select, View, When, host,
+    Check, Commit, Committed, Edit, Error, Frame, Key, Lifetime, Name, Op, Params, Plan, Record, Select, View, When,
+    host,
 };
 
-const STATUS: &str = "status";
+pub(super) const STATUS: &str = "status";
 
 /// The index of the hosts that have a service.
 fn hosts(service: &Name) -> String {
@@ -27,8 +28,9 @@ pub fn everywhere(service: &Name) -> Select {
     Select::under("services", Key::service_prefix(service))
 }
 
-/// `PUT /services/SERVICE/HOST` with `{"status": …, "host_status": …}`; makes or updates the host too.
-pub fn put(service: &Name, host: &Name, body: &[u8], when: &When) -> Result<Plan, Error> {
+/// `PUT /services/SERVICE/HOST` with `{"status": …, "host_status": …}`; makes or updates the host too. At the end of its
+/// lifetime it turns down, and so does what the host shows of it; the host's own lifetime is another.
+pub fn put(service: &Name, host: &Name, body: &[u8], lifetime: &Lifetime, when: &When) -> Result<Plan, Error> {
     let params = Params::parse(body, &["status", "host_status"])?;
     let (status, host_status) = (params.status("status")?, params.status("host_status")?);
     let on_host = Edit::default()
@@ -37,7 +39,10 @@ pub fn put(service: &Name, host: &Name, body: &[u8], when: &When) -> Result<Plan
         .join(hosts(service));
     let key = Key::service(service, host);
     let own = Edit::default().set(STATUS, status.as_str()).join(host::services(host));
-    Ok(Plan::new(vec![Op::put(host::key(host), on_host), Op::put(key.clone(), own)]).when(&key, when))
+    let lease = lifetime
+        .change(vec![host::turn_down(host::key(host), shown_on_host(service)), host::turn_down(key.clone(), STATUS)]);
+    let ops = vec![Op::put(host::key(host), on_host), Op::put(key.clone(), own).leased(lease)];
+    Ok(Plan::new(ops).when(&key, when))
 }
 
 /// The answer to [`put`].

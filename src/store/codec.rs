@@ -72,6 +72,7 @@ impl Stored {
             updated_at: self.updated_at,
             cursor: None,
             notes: Vec::new(),
+            lease: None,
             fields: self.body.fields.into_iter().map(|(name, value)| (name, value.into_vec())).collect(),
             indexes: self.body.indexes,
         })

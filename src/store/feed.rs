@@ -8,8 +8,11 @@ use bytes::Bytes;
 use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 use uuid::Uuid;
 
-use super::{Store, StoreError};
-use crate::primitives::{Event, EventJson, Key};
+use super::{
+    Store, StoreError,
+    waiters::{Waiter, Waiters},
+};
+use crate::primitives::{Event, EventJson, Key, Query};
 
 /// The newest events are kept for all readers: at most so many, and about so many bytes of them.
 const KEPT: usize = 4_096;
@@ -70,13 +73,29 @@ impl Feed {
     /// A reader of all that comes after a revision.
     #[must_use]
     pub fn subscribe(&self, after: u64) -> Subscription {
+        let tail = self.tail();
+        Subscription { news: tail.news.subscribe(), tail, position: after }
+    }
+
+    /// Somebody who waits until these queries may have other answers than the store gives from now on.
+    #[must_use]
+    pub fn waiter(&self, queries: &[Query]) -> Waiter {
+        Waiter::new(self.tail(), queries)
+    }
+
+    /// How many waiters there are.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        lock(&self.tail).upgrade().map_or(0, |tail| tail.waiters.count())
+    }
+
+    fn tail(&self) -> Arc<Tail> {
         let mut current = lock(&self.tail);
-        let tail = current.upgrade().unwrap_or_else(|| {
+        current.upgrade().unwrap_or_else(|| {
             let tail = Tail::new(&self.store, &self.runtime);
             *current = Arc::downgrade(&tail);
             tail
-        });
-        Subscription { news: tail.news.subscribe(), tail, position: after }
+        })
     }
 }
 
@@ -123,12 +142,13 @@ impl Subscription {
 }
 
 /// The end of the log, and the task that reads it.
-struct Tail {
+pub(super) struct Tail {
     store: Arc<dyn Store>,
     /// `None` until the end of the log was found.
     kept: Mutex<Option<Kept>>,
     /// Told of each change of `kept`.
     news: watch::Sender<()>,
+    pub(super) waiters: Waiters,
     task: OnceLock<AbortHandle>,
 }
 
@@ -148,6 +168,7 @@ impl Tail {
             store: Arc::clone(store),
             kept: Mutex::default(),
             news: watch::Sender::new(()),
+            waiters: Waiters::default(),
             task: OnceLock::new(),
         });
         let reader = Reader { store: Arc::clone(store), tail: Arc::downgrade(&tail), last: None };
@@ -226,18 +247,23 @@ impl Reader {
         loop {
             head.borrow_and_update();
             match self.step().await {
-                Ok(0) => {
+                // There is more than one page.
+                Ok(count) if count > 0 && self.position() < *head.borrow() => {}
+                Ok(_) => {
                     if head.changed().await.is_err() {
                         return;
                     }
                 }
-                Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(%error, "the log cannot be followed for its readers; trying again");
                     tokio::time::sleep(AGAIN).await;
                 }
             }
         }
+    }
+
+    fn position(&self) -> u64 {
+        self.last.as_ref().map_or(0, |Mark(position, ..)| *position)
     }
 
     /// Reads one page; how many events were new.
@@ -275,14 +301,20 @@ impl Reader {
         if let Some(last) = events.last() {
             self.last = Some(Mark::of(last));
         }
+        let entries: Vec<Arc<Entry>> = events.into_iter().map(Entry::new).collect();
         let mut kept = lock(&tail.kept);
         if let Some(before) = before {
             *kept = Some(Kept { before, entries: VecDeque::new(), bytes: 0 });
         }
         if let Some(kept) = kept.as_mut() {
-            events.into_iter().for_each(|event| kept.push(Entry::new(event)));
+            entries.iter().for_each(|entry| kept.push(Arc::clone(entry)));
         }
         drop(kept);
+        match before {
+            // There is no knowing what was passed over.
+            Some(_) => tail.waiters.wake_all(),
+            None => tail.waiters.wake(entries.iter().map(|entry| &entry.event)),
+        }
         if count > 0 || before.is_some() {
             tail.news.send_replace(());
         }
@@ -290,6 +322,6 @@ impl Reader {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,12 +5,15 @@
 //! records, fields, indexes and revisions; what a host or a tag is, it does not know. To add one: implement
 //! [`Store`], give it a case in [`open`], and run the contract suite of `tests/` on it.
 
+mod clock;
 mod codec;
 mod feed;
 pub mod redis;
 mod retention;
 mod snapshot;
 pub mod sqlite;
+mod sweeper;
+mod waiters;
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -19,9 +22,12 @@ use thiserror::Error;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+pub use clock::Time;
 pub use feed::{Entry, Feed, Subscription};
 pub use retention::{Keep, Retention, Trimmed, Trimmer, Window};
 pub use snapshot::Snapshot;
+pub use sweeper::{Sweeper, Swept};
+pub use waiters::{News, Waiter};
 
 use crate::primitives::{Commit, Committed, Event, Hold, Key, Query, Reading};
 
@@ -136,7 +142,9 @@ pub trait Store: Send + Sync + 'static {
     /// in part.
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError>;
 
-    /// Answers all queries from one and the same revision.
+    /// Answers all queries from one and the same revision. No record is in it whose lease is over.
+    ///
+    /// What is due is ended first, by this as by every commit, so that each event of it is made once.
     async fn read(&self, queries: &[Query]) -> Result<Reading, StoreError>;
 
     /// The events after revision `after`, in order: at most `limit` of them, and fewer, but at least one, where
@@ -150,6 +158,10 @@ pub trait Store: Send + Sync + 'static {
     /// Removes some of the oldest events beyond what is to be kept, but never the newest. One call does little, so
     /// that no commit waits long behind it; [`Trimmed::more`] says whether to go on. Several may trim at once.
     async fn trim(&self, keep: &Keep) -> Result<Trimmed, StoreError>;
+
+    /// Ends some of the leases that are due, and keeps the clock they go by going: from the first call on, by this
+    /// handle. [`Swept::more`] says whether to go on at once. Several may sweep at once.
+    async fn sweep(&self) -> Result<Swept, StoreError>;
 
     /// The newest revision this handle has heard of, and a way to be woken by the next. It may lag behind
     /// another process's commit for a moment; it never runs ahead of what [`Store::log`] gives.
@@ -252,9 +264,14 @@ fn unbroken(after: u64, page: Vec<Event>) -> Result<Vec<Event>, StoreError> {
 ///
 /// A Redis that is away is no error: the store answers [`StoreError::Unavailable`] until it is back.
 pub async fn open(options: &Options) -> Result<Arc<dyn Store>, StoreError> {
+    open_with(options, Time::default()).await
+}
+
+/// [`open`], with another time for leases to go by.
+pub async fn open_with(options: &Options, time: Time) -> Result<Arc<dyn Store>, StoreError> {
     match options.url.split_once(':') {
-        Some(("sqlite", path)) => Ok(Arc::new(sqlite::SqliteStore::open(path, options.durability).await?)),
-        Some(("redis" | "rediss", _)) => Ok(Arc::new(redis::RedisStore::open(options).await?)),
+        Some(("sqlite", path)) => Ok(Arc::new(sqlite::SqliteStore::open(path, options.durability, time).await?)),
+        Some(("redis" | "rediss", _)) => Ok(Arc::new(redis::RedisStore::open(options, time).await?)),
         _ => Err(StoreError::Misconfigured(
             "the store is sqlite:FILE, redis://HOST:PORT/DB or rediss://HOST:PORT/DB".to_owned(),
         )),

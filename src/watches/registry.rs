@@ -70,8 +70,11 @@ impl Registry {
                         watched.begin(shared);
                     });
                 }
-                Action::Delete if self.same(event).is_some() => self.remove(&event.record.key),
-                Action::Delete => {}
+                _ if event.is_gone() => {
+                    if self.same(event).is_some() {
+                        self.remove(&event.record.key);
+                    }
+                }
                 _ => {
                     let paused = watch::paused(&event.record).is_some();
                     self.same(event).iter().for_each(|watched| watched.pause(paused, shared));

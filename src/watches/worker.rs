@@ -352,7 +352,7 @@ fn label_of(channel: &str) -> String {
 
 /// The word of an action, as the transports name it.
 fn known_action(word: &str) -> &'static str {
-    let known = ["create", "update", "delete", "current", "gap"];
+    let known = ["create", "update", "delete", "expire", "current", "gap"];
     known.into_iter().find(|known| *known == word).unwrap_or("update")
 }
 

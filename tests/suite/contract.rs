@@ -6,6 +6,7 @@ mod cursors;
 mod fences;
 mod handles;
 mod indexes;
+mod leases;
 mod lists;
 mod log;
 mod odd;
@@ -122,22 +123,12 @@ fn field(name: &str, value: impl Into<Vec<u8>>) -> Edit {
 
 /// The same, as an event even when nothing changes.
 fn signal(op: Op) -> Op {
-    match op {
-        Op::Put { key, id, create, cursor, after, edit, .. } => {
-            Op::Put { key, id, create, signal: true, cursor, after, edit }
-        }
-        other => other,
-    }
+    op.signal()
 }
 
 /// The same, as a reader of the log.
 fn reader(op: Op) -> Op {
-    match op {
-        Op::Put { key, id, create, signal, after, edit, .. } => {
-            Op::Put { key, id, create, signal, cursor: true, after, edit }
-        }
-        other => other,
-    }
+    op.reader(None)
 }
 
 fn keys_of(applied: &[Applied]) -> Vec<&str> {

@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Backend, Noah, PATIENCE, command, on_both_stores};
+use crate::support::{Backend, Noah, PATIENCE, command, on_both_stores, open_files};
 
 async fn puts(noah: &Noah, count: usize) {
     for n in 0..count {
@@ -167,19 +167,6 @@ async fn tail_shows_what_was_and_what_happens_also_across_a_restart(mut noah: No
     assert!(line().ends_with("create  //noah/ephemerals/third"), "it asks again, and from where it was");
     tail.kill().unwrap();
     tail.wait().unwrap();
-}
-
-/// Sets how many files this process, and those it starts, may have open. Each test is a process of its own.
-fn open_files(most: impl FnOnce(libc::rlim_t) -> libc::rlim_t) {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls are given a `rlimit` of our own, which outlives them.
-    let set = unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && {
-            limit.rlim_cur = most(limit.rlim_max);
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
-        }
-    };
-    assert!(set, "{}", std::io::Error::last_os_error());
 }
 
 async fn a_thousand_streams_of_a_server_that_was_allowed_fewer_files(backend: Backend) {

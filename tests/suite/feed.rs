@@ -27,7 +27,7 @@ async fn commit(store: &dyn Store, count: usize, bytes: usize) {
     let one = |n: usize| {
         let key = Key::stored(&format!("ephemerals/{}", n % 50)).unwrap();
         let edit = Edit::default().set("data", vec![b'x'; bytes]);
-        Op::Put { key, id: uuid::Uuid::new_v4(), create: true, signal: true, cursor: false, after: None, edit }
+        Op::put(key, edit).signal()
     };
     store.commit(&Plan::new((0..count).map(one).collect()).commit).await.unwrap();
 }

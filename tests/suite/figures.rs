@@ -1,9 +1,11 @@
 //! Figures: how fast, and how evenly. They need a quiet machine and an optimized build, so they run on request only:
 //! `cargo nextest run --release --run-ignored only -E 'test(/^figures::/)' --no-capture -j 1`.
 
+mod expiry;
 mod flat;
 mod independence;
 mod latency;
+mod waiters;
 
 use std::time::Duration;
 
@@ -23,4 +25,11 @@ fn median(samples: &mut [f64]) -> f64 {
 /// A duration in milliseconds, for tables.
 fn ms(time: Duration) -> String {
     format!("{:.3} ms", time.as_secs_f64() * 1000.0)
+}
+
+/// The memory a process has, in KiB.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use noah::{
-    primitives::{Action, Collection, Edit, Key, Op, Plan, Record},
+    primitives::{Collection, Edit, Key, Op, Plan, Record},
     store::{Keep, Snapshot, Store, StoreError},
 };
 use uuid::Uuid;
@@ -106,9 +106,9 @@ async fn a_snapshot_is_the_state_at_its_revision_while_others_write(case: Case) 
         while let Some(event) = log.next_if(|event| event.revision <= revision) {
             let collection = Collection::ALL.iter().position(|one| *one == event.record.key.collection());
             let place = (collection, event.record.key.clone());
-            match event.action {
-                Action::Delete => drop(state.remove(&place)),
-                _ => drop(state.insert(place, event.record)),
+            match event.is_gone() {
+                true => drop(state.remove(&place)),
+                false => drop(state.insert(place, event.record)),
             }
         }
         assert_eq!(records.len(), state.len(), "at {revision}");
@@ -124,15 +124,8 @@ async fn a_snapshot_of_nothing_is_empty(case: Case) {
 }
 
 async fn where_a_watch_is_is_kept(case: Case) {
-    let watch = |name: &str| Op::Put {
-        key: key(&format!("watches/{name}")),
-        id: Uuid::new_v4(),
-        create: true,
-        signal: false,
-        cursor: true,
-        after: None,
-        edit: Edit::default().set("pattern", name),
-    };
+    let watch =
+        |name: &str| Op::put(key(&format!("watches/{name}")), Edit::default().set("pattern", name)).reader(None);
     case.commit(vec![watch("a"), watch("b")]).await;
     let mut snapshot = Snapshot::take(case.store.as_ref()).await.unwrap();
     for expected in [1, 2] {

@@ -146,8 +146,7 @@ pub fn put(wanted: &Registration, read: Reading, object: Option<Check>, when: &W
     let edit =
         Edit::default().set(PATTERN, watch.pattern.as_str()).set(ENDPOINT, watch.endpoint.as_str()).join(index.clone());
     let edit = options.store(edit);
-    let op = Op::Put { key: key.clone(), id: Uuid::new_v4(), create: true, signal: false, cursor: true, after, edit };
-    let mut plan = Plan::new(vec![op]).when(&key, when).whole();
+    let mut plan = Plan::new(vec![Op::put(key.clone(), edit).reader(after)]).when(&key, when).whole();
     if let Some(check) = object {
         plan = plan.require(check, Error::NotFound);
     }

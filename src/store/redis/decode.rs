@@ -1,5 +1,7 @@
 //! From what the scripts return to records, results and events.
 
+use std::{time::Duration, vec};
+
 use redis::Value;
 use serde_bytes::ByteBuf;
 use uuid::Uuid;
@@ -7,7 +9,11 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::{
     primitives::{Action, Answer, Applied, Committed, Event, Hold, Key, Query, Reading, Record},
-    store::{Holdings, codec},
+    store::{
+        Holdings, Swept,
+        clock::{Now, Term, leased},
+        codec,
+    },
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -50,9 +56,22 @@ fn uuid(value: Option<Value>) -> Result<Uuid> {
     Uuid::parse_str(&text(value)?).map_err(|_| unexpected("no id"))
 }
 
-/// The answer of `commit.lua`.
-pub(super) fn committed(answer: Value) -> Result<Committed> {
+/// The clock in the answer of a script that ends what is due, if that had to look at it, and what follows it.
+pub(super) fn clocked(answer: Value) -> Result<(Option<Now>, vec::IntoIter<Value>)> {
     let mut answer = array(answer)?.into_iter();
+    let (now, resumed): (i64, u64) = (number(answer.next())?, number(answer.next())?);
+    Ok((u64::try_from(now).ok().map(|now| Now { now, resumed }), answer))
+}
+
+/// The answer of `sweep.lua`.
+pub(super) fn swept(mut answer: vec::IntoIter<Value>, at: Now) -> Result<Swept> {
+    let (ended, more): (u64, u64) = (number(answer.next())?, number(answer.next())?);
+    let next: Option<u64> = answer.next().map(|next| number(Some(next))).transpose()?;
+    Ok(Swept { ended, more: more > 0, next: next.map(|next| Duration::from_millis(next.saturating_sub(at.now))) })
+}
+
+/// The answer of `commit.lua`.
+pub(super) fn committed(mut answer: vec::IntoIter<Value>) -> Result<Committed> {
     let head = number(answer.next())?;
     match answer.next() {
         Some(Value::Array(ops)) => {
@@ -77,14 +96,13 @@ fn applied(value: Value) -> Result<Applied> {
         created_at: number(value.next())?,
         updated_at: number(value.next())?,
         action,
-        record: value.next().map(|flat| record(key.clone(), flat)).transpose()?,
+        record: value.next().map(|flat| record(key.clone(), flat, Now::default())).transpose()?.map(unleased),
         key,
     })
 }
 
 /// The answer of `read.lua`.
-pub(super) fn reading(answer: Value, queries: &[Query]) -> Result<Reading> {
-    let mut answer = array(answer)?.into_iter();
+pub(super) fn reading(mut answer: vec::IntoIter<Value>, queries: &[Query], at: Now) -> Result<Reading> {
     let revision = number(answer.next())?;
     let answers = array(answer.next().unwrap_or(Value::Nil))?;
     if answers.len() != queries.len() {
@@ -92,30 +110,34 @@ pub(super) fn reading(answer: Value, queries: &[Query]) -> Result<Reading> {
     }
     let one = |value| match value {
         Value::Int(count) => Ok(Answer { records: Vec::new(), count: u64::try_from(count).unwrap_or_default() }),
-        value => Ok(Answer { records: records(value)?, count: 0 }),
+        value => Ok(Answer { records: records(value, at)?, count: 0 }),
     };
     Ok(Reading { revision, answers: answers.into_iter().map(one).collect::<Result<_>>()? })
 }
 
-fn records(value: Value) -> Result<Vec<Record>> {
+fn records(value: Value, at: Now) -> Result<Vec<Record>> {
     let mut value = array(value)?.into_iter();
     let mut records = Vec::with_capacity(value.len() / 2);
     while let (Some(name), Some(flat)) = (value.next(), value.next()) {
-        records.push(record(key(Some(name))?, flat)?);
+        records.push(record(key(Some(name))?, flat, at)?);
     }
     Ok(records)
 }
 
-fn record(key: Key, flat: Value) -> Result<Record> {
+fn unleased(record: Record) -> Record {
+    Record { lease: None, ..record }
+}
+
+fn record(key: Key, flat: Value, at: Now) -> Result<Record> {
     let flat = match flat {
         Value::Map(pairs) => pairs.into_iter().flat_map(|(name, value)| [name, value]).collect(),
         flat => array(flat)?,
     };
-    from_pairs(key, flat.into_iter().map(|value| bytes(Some(value))))
+    from_pairs(key, flat.into_iter().map(|value| bytes(Some(value))), at)
 }
 
 /// The record that a hash of Redis holds.
-fn from_pairs(key: Key, mut flat: impl Iterator<Item = Result<Vec<u8>>>) -> Result<Record> {
+fn from_pairs(key: Key, mut flat: impl Iterator<Item = Result<Vec<u8>>>, at: Now) -> Result<Record> {
     let mut record = Record {
         key,
         id: Uuid::nil(),
@@ -124,9 +146,12 @@ fn from_pairs(key: Key, mut flat: impl Iterator<Item = Result<Vec<u8>>>) -> Resu
         updated_at: 0,
         cursor: None,
         notes: Vec::new(),
+        lease: None,
         fields: Default::default(),
         indexes: Default::default(),
     };
+    let (mut is_leased, mut owner) = (false, None);
+    let (mut deadline, mut ttl, mut graced) = (None, 0, false);
     while let (Some(name), Some(value)) = (flat.next().transpose()?, flat.next().transpose()?) {
         let name = String::from_utf8(name).map_err(|_| unexpected("a field that is no UTF-8"))?;
         if let Some(field) = name.strip_prefix("f:") {
@@ -143,10 +168,18 @@ fn from_pairs(key: Key, mut flat: impl Iterator<Item = Result<Vec<u8>>>) -> Resu
                 "created" => record.created_at = number(value)?,
                 "updated" => record.updated_at = number(value)?,
                 "cursor" => record.cursor = Some(number(value)?),
+                "l:ending" => is_leased = true,
+                "l:owner" => owner = Some(self::key(value)?),
+                "l:deadline" => deadline = Some(number(value)?),
+                "l:ttl" => ttl = number(value)?,
+                "l:graced" => graced = true,
                 // Written by something newer that could leave this version to work on.
                 _ => {}
             }
         }
+    }
+    if is_leased {
+        record.lease = Some(leased(deadline.map(|deadline| Term { deadline, ttl, graced }), owner, at));
     }
     Ok(record)
 }
@@ -186,7 +219,7 @@ fn event(entry: Value) -> Result<Event> {
         }
     }
     let flat: Vec<ByteBuf> = codec::unpack(&bytes(packed)?)?;
-    let mut record = from_pairs(key(name)?, flat.into_iter().map(|bytes| Ok(bytes.into_vec())))?;
+    let mut record = from_pairs(key(name)?, flat.into_iter().map(|bytes| Ok(bytes.into_vec())), Now::default())?;
     // Where a reader is now is no part of what happened.
     (record.cursor, record.notes) = (None, Vec::new());
     Ok(Event { revision, time: number(time)?, action: action.ok_or_else(|| unexpected("an entry's action"))?, record })

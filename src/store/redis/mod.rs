@@ -14,9 +14,11 @@ use redis::{FromRedisValue, Script, ScriptInvocation, Value};
 use tokio::sync::watch;
 
 use super::{
-    Beat, Cursor, Holdings, Keep, Options, PAGE_BYTES, PARTS, Store, StoreError, Trimmed, Version, Window, unbroken,
+    Beat, Cursor, Holdings, Keep, Options, PAGE_BYTES, PARTS, Store, StoreError, Swept, Time, Trimmed, Version, Window,
+    clock::{self, Clock, Now},
+    unbroken,
 };
-use crate::primitives::{Commit, Committed, Event, Query, Reading};
+use crate::primitives::{Commit, Committed, Event, Query, Reading, millis};
 
 /// The most events that one call of `trim.lua` removes, and about the most bytes of them: what it takes is about
 /// 0.2 ms for a thousand small ones, and 30 µs for each of half a megabyte.
@@ -27,8 +29,10 @@ const TRIM_BYTES: usize = 8 << 20;
 pub struct RedisStore {
     link: Arc<link::Link>,
     prefix: String,
+    clock: Clock,
     commit: Script,
     read: Script,
+    sweep: Script,
     cursors: Script,
     log: Script,
     owners: Script,
@@ -38,7 +42,7 @@ pub struct RedisStore {
 
 impl RedisStore {
     /// Connects, now or, when the Redis is away, as soon as it is back.
-    pub async fn open(options: &Options) -> Result<Self, StoreError> {
+    pub async fn open(options: &Options, time: Time) -> Result<Self, StoreError> {
         if options.namespace.is_empty() || options.namespace.contains(['{', '}']) {
             let words = "a namespace is a word without braces, like noah".to_owned();
             return Err(StoreError::Misconfigured(words));
@@ -48,8 +52,10 @@ impl RedisStore {
         Ok(Self {
             link,
             prefix,
-            commit: Script::new(concat!(include_str!("order.lua"), include_str!("commit.lua"))),
-            read: Script::new(concat!(include_str!("order.lua"), include_str!("read.lua"))),
+            clock: Clock::new(time),
+            commit: leasing(&[CHANGE, include_str!("commit.lua")]),
+            read: leasing(&["local function settle_some()\n", CHANGE, SETTLED, include_str!("read.lua")]),
+            sweep: leasing(&[CHANGE, include_str!("sweep.lua")]),
             cursors: Script::new(include_str!("cursors.lua")),
             log: Script::new(include_str!("log.lua")),
             owners: Script::new(include_str!("owners.lua")),
@@ -58,22 +64,68 @@ impl RedisStore {
         })
     }
 
+    /// Calls a script that first ends what is due; again while there is more of that than it ends at once. `time` is that
+    /// of the events it makes, in milliseconds since 1970. Gives the clock and the rest of the answer.
+    async fn settled(
+        &self,
+        script: &Script,
+        time: i64,
+        arguments: impl Fn(&mut ScriptInvocation<'_>),
+    ) -> Result<(Now, std::vec::IntoIter<Value>), StoreError> {
+        // With one look, so that what becomes due meanwhile is not waited for.
+        let look = self.clock.look();
+        let mut call = script.key(&self.prefix);
+        let expected = look.expected.map_or_else(String::new, |expected| expected.to_string());
+        let wall = self.clock.own_wall().map_or_else(String::new, |wall| wall.to_string());
+        call.arg(expected).arg(wall).arg(u8::from(look.keeps)).arg(time);
+        arguments(&mut call);
+        loop {
+            let (at, answer) = decode::clocked(self.run(&call).await?)?;
+            if let Some(at) = at {
+                self.clock.heard(look, at.now);
+            }
+            if answer.len() > 0 {
+                return Ok((at.unwrap_or_default(), answer));
+            }
+        }
+    }
+
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
         let mut connection = self.link.connection()?;
         script.invoke_async(&mut connection).await.map_err(|error| self.link.failed(error))
     }
 }
 
+/// The end of a function that a read calls only where something is due: it need not know how records change otherwise.
+const SETTLED: &str = "local _, more = settle(false)\nsave_head()\nreturn more\nend\n";
+const CHANGE: &str = include_str!("change.lua");
+
+/// A script behind what those have in common that end leases.
+fn leasing(rest: &[&str]) -> Script {
+    let constants = format!(
+        "local PAUSE, TICK, GRACE, STEP, CHUNK = {}, {}, {}, {}, {}\n",
+        clock::PAUSE,
+        clock::TICK,
+        clock::GRACE,
+        clock::STEP,
+        clock::CHUNK
+    );
+    let common = [include_str!("order.lua"), include_str!("clock.lua")].concat();
+    Script::new(&(constants + &common + &rest.concat()))
+}
+
 #[async_trait]
 impl Store for RedisStore {
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         let encoded = rmp_serde::to_vec_named(commit).expect("plain data always encodes");
-        let mut call = self.commit.key(&self.prefix);
-        call.arg(encoded);
-        for value in commit.values() {
-            call.arg(value);
-        }
-        let answer: Value = self.run(&call).await?;
+        let (_, answer) = self
+            .settled(&self.commit, commit.now, |call| {
+                call.arg(encoded.as_slice());
+                for value in commit.values() {
+                    call.arg(value);
+                }
+            })
+            .await?;
         let done = decode::committed(answer)?;
         self.link.heard_of(done.revision);
         Ok(done)
@@ -81,8 +133,12 @@ impl Store for RedisStore {
 
     async fn read(&self, queries: &[Query]) -> Result<Reading, StoreError> {
         let encoded = rmp_serde::to_vec_named(queries).expect("plain data always encodes");
-        let answer: Value = self.run(self.read.key(&self.prefix).arg(encoded)).await?;
-        decode::reading(answer, queries)
+        let (at, answer) = self
+            .settled(&self.read, millis(), |call| {
+                call.arg(encoded.as_slice());
+            })
+            .await?;
+        decode::reading(answer, queries, at)
     }
 
     async fn log(&self, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
@@ -101,6 +157,12 @@ impl Store for RedisStore {
         call.arg(keep.events).arg(keep.since).arg(TRIM_EVENTS).arg(TRIM_BYTES);
         let (oldest, removed, more) = self.run(&call).await?;
         Ok(Trimmed { oldest, removed, more })
+    }
+
+    async fn sweep(&self) -> Result<Swept, StoreError> {
+        self.clock.keep();
+        let (at, answer) = self.settled(&self.sweep, millis(), |_| {}).await?;
+        decode::swept(answer, at)
     }
 
     fn head(&self) -> watch::Receiver<u64> {

@@ -1,10 +1,10 @@
--- Answers a list of queries, all of the same revision.
--- Goes behind `order.lua`.
--- KEYS[1]  what every key begins with, `{namespace}:`
--- ARGV[1]  the queries (`primitives::Query`) as MessagePack
--- Returns  {head, {answer, …}}, an answer being a count or {key, record, key, record, …}
-local prefix = KEYS[1]
-local queries = cmsgpack.unpack(ARGV[1])
+-- Answers a list of queries, all of the same revision, behind what is due.
+-- Goes behind `clock.lua`, and a function `settle_some` that ends some of what is due and tells whether there may be more.
+-- ARGV[5]  the queries (`primitives::Query`) as MessagePack
+-- Returns  {the clock, its `resumed`, head, {answer, …}}, an answer being a count or {key, record, key, record, …};
+--          when more is due than is ended at once, {the clock, resumed}: they are to be sent again
+local queries = cmsgpack.unpack(ARGV[5])
+if is_due() and settle_some() then return answer() end
 
 local function record_at(key) return prefix .. 'r:' .. key end
 local function index_at(index) return prefix .. 'i:' .. index end
@@ -96,4 +96,4 @@ for _, query in ipairs(queries) do
   local kind, arg = next(query)
   all[#all + 1] = answers[kind](arg)
 end
-return {tonumber(redis.call('GET', prefix .. 'head') or '0'), all}
+return answer(tonumber(redis.call('GET', prefix .. 'head') or '0'), all)

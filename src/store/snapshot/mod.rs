@@ -15,7 +15,7 @@ use std::{
 
 use self::spool::Spool;
 use super::{Store, StoreError};
-use crate::primitives::{Action, Collection, Key, List, Query, Record, Select};
+use crate::primitives::{Collection, Key, List, Query, Record, Select};
 
 /// How many records are read at once, and about how many bytes of them.
 const PAGE: u64 = 256;
@@ -174,15 +174,11 @@ async fn copy_changes(store: &dyn Store, begin: u64, end: u64) -> Result<(Change
         let mut events = store.log(position, EVENTS).await?;
         events.retain(|event| event.revision <= end);
         position = events.last().ok_or_else(lost_commits)?.revision;
-        let what: Vec<(Place, Action)> = events.iter().map(|event| (place(&event.record.key), event.action)).collect();
+        let what: Vec<(Place, bool)> = events.iter().map(|event| (place(&event.record.key), event.is_gone())).collect();
         let offsets;
         (spool, offsets) = spool.append(events.into_iter().map(|event| event.record).collect()).await?;
-        for ((place, action), at) in what.into_iter().zip(offsets) {
-            let left = match action {
-                Action::Create | Action::Update | Action::Current => Some(at),
-                Action::Delete => None,
-            };
-            changes.insert(place, left);
+        for ((place, is_gone), at) in what.into_iter().zip(offsets) {
+            changes.insert(place, (!is_gone).then_some(at));
         }
     }
     Ok((changes, spool))

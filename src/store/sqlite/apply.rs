@@ -3,22 +3,34 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{Cursor, StoreError, owners, view};
+use super::{Cursor, StoreError, leases, owners, settle::settle, view};
 use crate::{
-    primitives::{Action, Applied, Check, Commit, Committed, Edit, Key, Op, Record, Select},
-    store::codec::{Body, Stored, pack},
+    primitives::{Action, Applied, Check, Commit, Committed, Edit, Ending, Key, LeaseChange, Op, Record, Select},
+    store::{
+        clock::{Clock, Now},
+        codec::{Body, Stored, pack},
+    },
 };
 
-/// Makes all checks, then all operations, and counts `head` up by one for each event.
-pub(super) fn commit(connection: &Connection, commit: &Commit, head: &mut u64) -> Result<Committed, StoreError> {
+/// Ends the leases that are due, makes all checks, then all operations, and counts `head` up by one for each event.
+pub(super) fn commit(
+    connection: &Connection,
+    commit: &Commit,
+    clock: &Clock,
+    head: &mut u64,
+) -> Result<Committed, StoreError> {
+    let mut change = Change { connection, now: commit.now, whole: commit.whole, head, clock: Now::default() };
+    let gives = commit.ops.iter().any(|op| matches!(op, Op::Put { lease: LeaseChange::Lease(_), .. }));
+    let look = clock.look();
+    change.clock = settle(&mut change, look, gives)?;
+    clock.heard(look, change.clock.now);
     for (check, what) in commit.checks.iter().enumerate() {
-        if let Err(revision) = holds(connection, what)? {
-            return Err(StoreError::Refused { check, revision, head: *head });
+        if let Err(revision) = change.holds(what)? {
+            return Err(StoreError::Refused { check, revision, head: *change.head });
         }
     }
-    let mut change = Change { connection, now: commit.now, whole: commit.whole, head };
     let results = commit.ops.iter().map(|op| change.apply(op)).collect::<Result<_, _>>()?;
-    Ok(Committed { revision: *head, results })
+    Ok(Committed { revision: *change.head, results })
 }
 
 /// Moves the cursors of records that are still the same and held, forward only, and not beyond the end of the log.
@@ -35,77 +47,119 @@ pub(super) fn move_cursors(connection: &Connection, cursors: &[Cursor], head: u6
     Ok(())
 }
 
-/// Whether a check holds; if not, the revision of the record it is about.
-fn holds(connection: &Connection, check: &Check) -> Result<Result<(), Option<u64>>, StoreError> {
-    let revision = |key: &Key| -> Result<Option<u64>, StoreError> {
-        let mut select = connection.prepare_cached("SELECT revision FROM records WHERE key = ?1")?;
-        Ok(select.query_row([key.as_str()], |row| row.get(0)).optional()?)
-    };
-    let (holds, found) = match check {
-        Check::Absent(key) => {
-            let found = revision(key)?;
-            (found.is_none(), found)
-        }
-        Check::Exists(key) => (revision(key)?.is_some(), None),
-        Check::Revision(key, wanted) => {
-            let found = revision(key)?;
-            (found.is_some_and(|found| wanted.contains(&found)), found)
-        }
-        Check::Field(key, field) => {
-            let found = view::record(connection, key)?;
-            (
-                found.as_ref().is_some_and(|record| record.fields.contains_key(field)),
-                found.map(|record| record.revision),
-            )
-        }
-        Check::Any(select) => (!view::keys(connection, select, Some(1))?.is_empty(), None),
-        Check::Members(index, wanted) => {
-            let members = view::keys(connection, &Select::all(index.clone()), None)?;
-            let mut wanted = wanted.clone();
-            wanted.sort();
-            (members == wanted, None)
-        }
-        Check::Held(hold) => (owners::holds(connection, hold)?, None),
-    };
-    Ok(if holds { Ok(()) } else { Err(found) })
-}
-
-struct Change<'a> {
-    connection: &'a Connection,
-    now: i64,
-    whole: bool,
-    head: &'a mut u64,
+/// One change of the store under way.
+pub(super) struct Change<'a> {
+    pub(super) connection: &'a Connection,
+    /// The time of its events.
+    pub(super) now: i64,
+    pub(super) whole: bool,
+    pub(super) head: &'a mut u64,
+    /// The clock that the leases it gives go by.
+    pub(super) clock: Now,
 }
 
 impl Change<'_> {
+    /// Whether a check holds; if not, the revision of the record it is about.
+    fn holds(&self, check: &Check) -> Result<Result<(), Option<u64>>, StoreError> {
+        let connection = self.connection;
+        let revision = |key: &Key| -> Result<Option<u64>, StoreError> {
+            let mut select = connection.prepare_cached("SELECT revision FROM records WHERE key = ?1")?;
+            Ok(select.query_row([key.as_str()], |row| row.get(0)).optional()?)
+        };
+        let (holds, found) = match check {
+            Check::Absent(key) => {
+                let found = revision(key)?;
+                (found.is_none(), found)
+            }
+            Check::Exists(key) => (revision(key)?.is_some(), None),
+            Check::Revision(key, wanted) => {
+                let found = revision(key)?;
+                (found.is_some_and(|found| wanted.contains(&found)), found)
+            }
+            Check::Field(key, field) => {
+                let found = self.record(key)?;
+                (
+                    found.as_ref().is_some_and(|record| record.fields.contains_key(field)),
+                    found.map(|record| record.revision),
+                )
+            }
+            Check::Any(select) => (!view::keys(connection, select, Some(1))?.is_empty(), None),
+            Check::Members(index, wanted) => {
+                let members = view::keys(connection, &Select::all(index.clone()), None)?;
+                let mut wanted = wanted.clone();
+                wanted.sort();
+                (members == wanted, None)
+            }
+            Check::Leased(key, owner) => (leases::is_owned(connection, key, owner)?, revision(key)?),
+            Check::Held(hold) => (owners::holds(connection, hold)?, None),
+        };
+        Ok(if holds { Ok(()) } else { Err(found) })
+    }
+
     fn apply(&mut self, op: &Op) -> Result<Vec<Applied>, StoreError> {
         let mut touched = Vec::new();
         match op {
-            Op::Put { key, id, create, signal, cursor, after, edit } => {
-                let record = match view::record(self.connection, key)? {
+            Op::Put { key, id, create, signal, cursor, after, lease, edit } => {
+                let record = match self.record(key)? {
                     Some(record) => Some((record, Action::Update)),
                     None => create
                         .then(|| (self.blank(key, *id, cursor.then(|| after.unwrap_or(u64::MAX))), Action::Create)),
                 };
                 if let Some((record, action)) = record {
-                    touched.push(self.put(record, action, *signal, edit)?);
+                    let renews = record.lease.is_some() && matches!(lease, LeaseChange::Lease(_));
+                    touched.push(self.put(record, action, *signal && !renews, edit)?);
+                    self.lease(key, lease)?;
                 }
             }
             Op::PutEach { select, edit } => {
                 for key in view::keys(self.connection, select, None)? {
-                    if let Some(record) = view::record(self.connection, &key)? {
+                    if let Some(record) = self.record(&key)? {
                         touched.push(self.put(record, Action::Update, false, edit)?);
                     }
                 }
             }
-            Op::Delete { key } => touched.extend(self.delete(key)?),
+            Op::Delete { key } => touched.extend(self.delete(key, Action::Delete)?),
             Op::DeleteEach { select } => {
                 for key in view::keys(self.connection, select, None)? {
-                    touched.extend(self.delete(&key)?);
+                    touched.extend(self.delete(&key, Action::Delete)?);
                 }
             }
         }
         Ok(touched)
+    }
+
+    fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
+        view::record(self.connection, key, self.clock)
+    }
+
+    fn lease(&self, key: &Key, change: &LeaseChange) -> Result<(), StoreError> {
+        match change {
+            LeaseChange::Keep => Ok(()),
+            LeaseChange::Permanent => leases::take(self.connection, key).map(drop),
+            LeaseChange::Lease(lease) => leases::give(self.connection, key, lease, self.clock.now),
+        }
+    }
+
+    /// Ends the lease of a record, if it has one.
+    pub(super) fn end(&mut self, key: &Key) -> Result<(), StoreError> {
+        for step in leases::take(self.connection, key)?.unwrap_or_default() {
+            let word = |of: &Key, else_: Action| if of == key { Action::Expire } else { else_ };
+            match step {
+                Ending::Delete(of) => drop(self.delete(&of, word(&of, Action::Delete))?),
+                Ending::Turn { key: of, field, from, to } => {
+                    let record = self.record(&of)?;
+                    let turns = |record: &Record| record.fields.get(&field).is_some_and(|now| now == from.as_bytes());
+                    if let Some(record) = record.filter(turns) {
+                        self.put(record, word(&of, Action::Update), false, &Edit::default().set(field, to))?;
+                    }
+                }
+                Ending::Strip { select, unset, leave } => {
+                    let edit = Edit { unset, leave, ..Edit::default() };
+                    self.apply(&Op::PutEach { select, edit })?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn blank(&self, key: &Key, id: Uuid, cursor: Option<u64>) -> Record {
@@ -117,6 +171,7 @@ impl Change<'_> {
             updated_at: self.now,
             cursor: cursor.map(|after| after.min(*self.head + 1)),
             notes: Vec::new(),
+            lease: None,
             fields: Default::default(),
             indexes: Default::default(),
         }
@@ -156,15 +211,21 @@ impl Change<'_> {
         Ok(self.applied(Some(action), revision, record))
     }
 
-    fn delete(&mut self, key: &Key) -> Result<Option<Applied>, StoreError> {
-        let Some(record) = view::record(self.connection, key)? else { return Ok(None) };
+    fn delete(&mut self, key: &Key, action: Action) -> Result<Option<Applied>, StoreError> {
+        let Some(record) = self.record(key)? else { return Ok(None) };
         self.connection.prepare_cached("DELETE FROM records WHERE key = ?1")?.execute([key.as_str()])?;
-        let revision = self.event(Action::Delete, &record)?;
+        if record.lease.is_some() {
+            leases::take(self.connection, key)?;
+        }
+        let revision = self.event(action, &record)?;
         self.leave(key.collection().as_str(), key)?;
         for index in &record.indexes {
             self.leave(index, key)?;
         }
-        Ok(Some(self.applied(Some(Action::Delete), revision, record)))
+        for owned in leases::owned(self.connection, key)? {
+            self.end(&owned)?;
+        }
+        Ok(Some(self.applied(Some(action), revision, record)))
     }
 
     fn store(&self, record: &Record) -> Result<(), StoreError> {
@@ -209,7 +270,7 @@ impl Change<'_> {
         let Some(group) = Key::stored(index) else { return Ok(()) };
         let mut any = self.connection.prepare_cached("SELECT 1 FROM members WHERE idx = ?1 LIMIT 1")?;
         if any.query_row([index], |_| Ok(())).optional()?.is_none() {
-            self.delete(&group)?;
+            self.delete(&group, Action::Delete)?;
         }
         Ok(())
     }
@@ -222,7 +283,7 @@ impl Change<'_> {
             created_at: record.created_at,
             updated_at: record.updated_at,
             action,
-            record: self.whole.then_some(record),
+            record: self.whole.then_some(Record { lease: None, ..record }),
         }
     }
 }

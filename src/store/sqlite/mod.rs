@@ -1,8 +1,10 @@
 //! The embedded store: one SQLite file in WAL mode, one thread that writes, connections of their own for reading.
 
 mod apply;
+mod leases;
 mod owners;
 mod schema;
+mod settle;
 mod trim;
 mod upkeep;
 mod view;
@@ -18,7 +20,10 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{Semaphore, watch};
 
-use super::{Beat, Cursor, Durability, Holdings, Keep, Store, StoreError, Trimmed, Version, Window, unbroken};
+use super::{
+    Beat, Cursor, Durability, Holdings, Keep, Store, StoreError, Swept, Time, Trimmed, Version, Window, clock::Clock,
+    unbroken,
+};
 use crate::primitives::{Commit, Committed, Event, Query, Reading};
 
 /// How long a connection waits for another process that writes.
@@ -29,6 +34,7 @@ pub struct SqliteStore {
     writer: writer::Writer,
     upkeep: upkeep::Upkeep,
     readers: Arc<Readers>,
+    clock: Arc<Clock>,
     /// How many may read at once: more than the cores can do only costs connections.
     reading: Semaphore,
     head: watch::Sender<u64>,
@@ -36,7 +42,7 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens or creates the file at `path` and brings its schema up to date.
-    pub async fn open(path: &str, durability: Durability) -> Result<Self, StoreError> {
+    pub async fn open(path: &str, durability: Durability, time: Time) -> Result<Self, StoreError> {
         let path = file(path)?;
         blocking(move || {
             let connection = connect(&path)?;
@@ -45,9 +51,10 @@ impl SqliteStore {
             let head = watch::Sender::new(view::head(&connection)?);
             let readers = Arc::new(Readers { path: path.clone(), idle: Mutex::default() });
             let upkeep = upkeep::Upkeep::start(readers.take()?, &path, durability, head.clone());
-            let writer = writer::Writer::start(connection, head.clone(), upkeep.dirty());
+            let clock = Arc::new(Clock::new(time));
+            let writer = writer::Writer::start(connection, head.clone(), upkeep.dirty(), Arc::clone(&clock));
             let reading = Semaphore::new(std::thread::available_parallelism().map_or(4, |cores| 2 * cores.get()));
-            Ok(Self { writer, upkeep, readers, reading, head })
+            Ok(Self { writer, upkeep, readers, clock, reading, head })
         })
         .await
     }
@@ -77,8 +84,18 @@ impl Store for SqliteStore {
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Reading, StoreError> {
-        let queries = queries.to_vec();
-        self.with_reader(move |connection| view::read(connection, &queries)).await
+        // With one look, so that what becomes due meanwhile is not waited for.
+        let (queries, look) = (Arc::<[Query]>::from(queries), self.clock.look());
+        loop {
+            let queries = Arc::clone(&queries);
+            if let Some((reading, at)) =
+                self.with_reader(move |connection| view::read(connection, &queries, look)).await?
+            {
+                self.clock.heard(look, at.now);
+                return Ok(reading);
+            }
+            self.writer.sweep().await?;
+        }
     }
 
     async fn log(&self, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
@@ -91,6 +108,11 @@ impl Store for SqliteStore {
 
     async fn trim(&self, keep: &Keep) -> Result<Trimmed, StoreError> {
         self.writer.trim(*keep).await
+    }
+
+    async fn sweep(&self) -> Result<Swept, StoreError> {
+        self.clock.keep();
+        self.writer.sweep().await
     }
 
     fn head(&self) -> watch::Receiver<u64> {

@@ -1,18 +1,20 @@
 //! Reading: records, lists, the log.
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params, types::ValueRef};
 
-use super::StoreError;
+use super::{StoreError, settle};
 use crate::{
-    primitives::{Action, Answer, Event, Key, List, Query, Reading, Record, Select},
+    primitives::{Action, Answer, Event, Key, Leased, List, Query, Reading, Record, Select},
     store::{
         PAGE_BYTES, Window,
+        clock::{Look, Now, Term, leased},
         codec::{self, Body, Stored, unpack},
     },
 };
 
 const RECORD: &str =
-    "SELECT r.key, r.id, r.revision, r.created_at, r.updated_at, r.cursor, r.body, r.notes FROM records r";
+    "SELECT r.key, r.id, r.revision, r.created_at, r.updated_at, r.cursor, r.body, r.notes, l.key, l.deadline, l.ttl,
+     l.graced, l.owner FROM records r LEFT JOIN leases l ON l.key = r.key";
 
 /// The newest revision; 0 before the first event.
 pub(super) fn head(connection: &Connection) -> Result<u64, StoreError> {
@@ -29,19 +31,25 @@ pub(super) fn window(connection: &Connection) -> Result<Window, StoreError> {
     Ok(select.query_row([], window).optional()?.unwrap_or_default())
 }
 
-/// Answers all queries within one transaction, and so of one revision.
-pub(super) fn read(connection: &Connection, queries: &[Query]) -> Result<Reading, StoreError> {
+/// Answers all queries within one transaction, and so of one revision; `None` when leases are due, which have to be
+/// ended first.
+pub(super) fn read(
+    connection: &Connection,
+    queries: &[Query],
+    look: Look,
+) -> Result<Option<(Reading, Now)>, StoreError> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
+    let Some(now) = settle::look(&transaction, look)? else { return Ok(None) };
     let revision = head(&transaction)?;
-    let answers = queries.iter().map(|query| answer(&transaction, query)).collect::<Result<_, _>>()?;
-    Ok(Reading { revision, answers })
+    let answers = queries.iter().map(|query| answer(&transaction, query, now)).collect::<Result<_, _>>()?;
+    Ok(Some((Reading { revision, answers }, now)))
 }
 
-fn answer(connection: &Connection, query: &Query) -> Result<Answer, StoreError> {
+fn answer(connection: &Connection, query: &Query, now: Now) -> Result<Answer, StoreError> {
     let records = match query {
-        Query::Get(key) => record(connection, key)?.into_iter().collect(),
-        Query::List(query) => list(connection, query)?,
-        Query::MembersOf(collection) => members_of(connection, collection)?,
+        Query::Get(key) => record(connection, key, now)?.into_iter().collect(),
+        Query::List(query) => list(connection, query, now)?,
+        Query::MembersOf(collection) => members_of(connection, collection, now)?,
         Query::Count(index) => {
             let mut select = connection.prepare_cached("SELECT count(*) FROM members WHERE idx = ?1")?;
             return Ok(Answer { records: Vec::new(), count: select.query_row([index], |row| row.get(0))? });
@@ -51,9 +59,9 @@ fn answer(connection: &Connection, query: &Query) -> Result<Answer, StoreError> 
 }
 
 /// One record.
-pub(super) fn record(connection: &Connection, key: &Key) -> Result<Option<Record>, StoreError> {
+pub(super) fn record(connection: &Connection, key: &Key, now: Now) -> Result<Option<Record>, StoreError> {
     let mut select = connection.prepare_cached(&format!("{RECORD} WHERE r.key = ?1"))?;
-    select.query_row([key.as_str()], |row| Ok(from_row(row))).optional()?.transpose()
+    select.query_row([key.as_str()], |row| Ok(from_row(row, now))).optional()?.transpose()
 }
 
 /// The keys of a selection, in order.
@@ -72,7 +80,7 @@ pub(super) fn keys(connection: &Connection, select: &Select, limit: Option<usize
     Ok(keys)
 }
 
-fn list(connection: &Connection, list: &List) -> Result<Vec<Record>, StoreError> {
+fn list(connection: &Connection, list: &List, now: Now) -> Result<Vec<Record>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
         "{RECORD} JOIN members m ON m.key = r.key WHERE m.idx = ?1 AND m.key >= ?2 AND m.key > ?3 ORDER BY m.key"
     ))?;
@@ -87,7 +95,7 @@ fn list(connection: &Connection, list: &List) -> Result<Vec<Record>, StoreError>
         if records.len() >= limit || !row.get_ref(0)?.as_str().is_ok_and(|key| key.starts_with(&list.select.prefix)) {
             break;
         }
-        let record = from_row(row)?;
+        let record = from_row(row, now)?;
         let fits = list
             .fields
             .iter()
@@ -111,7 +119,7 @@ fn with_lengths(mut record: Record, prefixes: &[String]) -> Record {
     record
 }
 
-fn members_of(connection: &Connection, collection: &str) -> Result<Vec<Record>, StoreError> {
+fn members_of(connection: &Connection, collection: &str, now: Now) -> Result<Vec<Record>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
         "{RECORD} WHERE r.key IN (SELECT m.key FROM members g JOIN members m ON m.idx = g.key WHERE g.idx = ?1)
          ORDER BY r.key"
@@ -119,7 +127,7 @@ fn members_of(connection: &Connection, collection: &str) -> Result<Vec<Record>, 
     let mut rows = statement.query([collection])?;
     let mut records = Vec::new();
     while let Some(row) = rows.next()? {
-        records.push(from_row(row)?);
+        records.push(from_row(row, now)?);
     }
     Ok(records)
 }
@@ -151,7 +159,7 @@ pub(super) fn log(connection: &Connection, after: u64, limit: usize) -> Result<V
     Ok(events)
 }
 
-fn from_row(row: &Row<'_>) -> Result<Record, StoreError> {
+fn from_row(row: &Row<'_>, now: Now) -> Result<Record, StoreError> {
     let key: String = row.get(0)?;
     let blob = |column| row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from);
     let body: Body = unpack(blob(6)?)?;
@@ -163,7 +171,20 @@ fn from_row(row: &Row<'_>) -> Result<Record, StoreError> {
         updated_at: row.get(4)?,
         cursor: row.get(5)?,
         notes: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
+        lease: lease(row, now)?,
         fields: body.fields.into_iter().map(|(name, value)| (name, value.into_vec())).collect(),
         indexes: body.indexes,
     })
+}
+
+fn lease(row: &Row<'_>, now: Now) -> Result<Option<Leased>, StoreError> {
+    if row.get_ref(8)? == ValueRef::Null {
+        return Ok(None);
+    }
+    let term = match row.get(9)? {
+        Some(deadline) => Some(Term { deadline, ttl: row.get(10)?, graced: row.get(11)? }),
+        None => None,
+    };
+    let owner: Option<String> = row.get(12)?;
+    Ok(Some(leased(term, owner.map(|owner| codec::key(&owner)).transpose()?, now)))
 }

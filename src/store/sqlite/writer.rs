@@ -9,8 +9,17 @@ use std::{
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Beat, Cursor, Holdings, Keep, StoreError, Trimmed, apply, owners, trim::trim, view};
-use crate::primitives::{Commit, Committed, millis};
+use super::{
+    Beat, Cursor, Holdings, Keep, StoreError, Swept, Trimmed,
+    apply::{self, Change},
+    owners, settle,
+    trim::trim,
+    view,
+};
+use crate::{
+    primitives::{Commit, Committed, millis},
+    store::clock::{Clock, Now},
+};
 
 /// Requests that wait for the writer; more of them wait outside.
 const QUEUE: usize = 1024;
@@ -24,6 +33,7 @@ enum Request {
     Cursors(Vec<Cursor>, Reply<()>),
     Hold(Beat, Reply<Holdings>),
     Trim(Keep, Reply<Trimmed>),
+    Sweep(Reply<Swept>),
 }
 
 /// The one thread that writes. Requests that arrive while it writes are committed together by the next
@@ -34,11 +44,16 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, head: watch::Sender<u64>, dirty: Arc<AtomicBool>) -> Self {
+    pub(super) fn start(
+        connection: Connection,
+        head: watch::Sender<u64>,
+        dirty: Arc<AtomicBool>,
+        clock: Arc<Clock>,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("noah-sqlite-writer".to_owned())
-            .spawn(move || run(&connection, receiver, &head, &dirty))
+            .spawn(move || run(&connection, receiver, &head, &dirty, &clock))
             .expect("a process that starts can start a thread");
         Self { requests: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) }
     }
@@ -57,6 +72,10 @@ impl Writer {
 
     pub(super) async fn trim(&self, keep: Keep) -> Result<Trimmed, StoreError> {
         self.ask(|reply| Request::Trim(keep, reply)).await
+    }
+
+    pub(super) async fn sweep(&self) -> Result<Swept, StoreError> {
+        self.ask(Request::Sweep).await
     }
 
     /// Lets it finish what it was asked for, and ends it.
@@ -86,16 +105,22 @@ enum Answer {
     Cursors(Reply<()>),
     Hold(Reply<Holdings>, Holdings),
     Trim(Reply<Trimmed>, Trimmed),
+    Sweep(Reply<Swept>, Swept),
 }
 
-fn run(connection: &Connection, mut requests: mpsc::Receiver<Request>, head: &watch::Sender<u64>, dirty: &AtomicBool) {
+fn run(
+    connection: &Connection,
+    mut requests: mpsc::Receiver<Request>,
+    head: &watch::Sender<u64>,
+    dirty: &AtomicBool,
+    clock: &Clock,
+) {
     let mut group = Vec::with_capacity(GROUP);
     while requests.blocking_recv_many(&mut group, GROUP) > 0 {
         let mut answers = Vec::with_capacity(group.len());
-        match write(connection, group.drain(..), &mut answers) {
+        match write(connection, group.drain(..), clock, &mut answers) {
             Ok(revision) => {
-                // A lease is worth nothing after a power cut.
-                if answers.iter().any(|answer| !matches!(answer, Answer::Hold(..))) {
+                if answers.iter().any(Answer::is_durable) {
                     dirty.store(true, Ordering::Release);
                 }
                 head.send_if_modified(|head| revision > std::mem::replace(head, revision.max(*head)));
@@ -114,13 +139,14 @@ fn run(connection: &Connection, mut requests: mpsc::Receiver<Request>, head: &wa
 fn write(
     connection: &Connection,
     group: impl Iterator<Item = Request>,
+    clock: &Clock,
     answers: &mut Vec<Answer>,
 ) -> Result<u64, StoreError> {
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     let mut head = view::head(&transaction)?;
     for request in group {
         match request {
-            Request::Commit(commit, reply) => match apply::commit(&transaction, &commit, &mut head) {
+            Request::Commit(commit, reply) => match apply::commit(&transaction, &commit, clock, &mut head) {
                 Ok(done) => answers.push(Answer::Commit(reply, Ok(done))),
                 Err(refused @ StoreError::Refused { .. }) => answers.push(Answer::Commit(reply, Err(refused))),
                 Err(error) => {
@@ -135,6 +161,14 @@ fn write(
             Request::Hold(beat, reply) => {
                 answers.push(Answer::Hold(reply, owners::hold(&transaction, &beat, millis())?));
             }
+            Request::Sweep(reply) => {
+                let (connection, head) = (&*transaction, &mut head);
+                let mut change = Change { connection, now: millis(), whole: false, head, clock: Now::default() };
+                let look = clock.look();
+                let (swept, at) = settle::some(&mut change, look, false)?;
+                clock.heard(look, at.now);
+                answers.push(Answer::Sweep(reply, swept));
+            }
             Request::Trim(keep, reply) => {
                 let trimmed = trim(&transaction, keep, head)?;
                 answers.push(Answer::Trim(reply, trimmed));
@@ -146,6 +180,11 @@ fn write(
 }
 
 impl Answer {
+    /// Whether it has to outlive a power cut; who is alive has not, nor has how late it is.
+    fn is_durable(&self) -> bool {
+        !matches!(self, Self::Hold(..) | Self::Sweep(_, Swept { ended: 0, .. }))
+    }
+
     fn send(self) {
         // Whoever asked may have hung up meanwhile; what was asked for is done all the same.
         match self {
@@ -153,6 +192,7 @@ impl Answer {
             Self::Cursors(reply) => drop(reply.send(Ok(()))),
             Self::Hold(reply, holdings) => drop(reply.send(Ok(holdings))),
             Self::Trim(reply, trimmed) => drop(reply.send(Ok(trimmed))),
+            Self::Sweep(reply, swept) => drop(reply.send(Ok(swept))),
         }
     }
 
@@ -163,6 +203,7 @@ impl Answer {
             Self::Cursors(reply) => drop(reply.send(Err(error))),
             Self::Hold(reply, _) => drop(reply.send(Err(error))),
             Self::Trim(reply, _) => drop(reply.send(Err(error))),
+            Self::Sweep(reply, _) => drop(reply.send(Err(error))),
         }
     }
 }

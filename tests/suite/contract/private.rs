@@ -4,7 +4,7 @@ use ::redis::Value;
 use noah::primitives::{Edit, List, Op, Query, Record, Select};
 use rusqlite::Connection;
 
-use super::{Case, commit, field, key, reader};
+use super::{Case, commit, field, key};
 use crate::support::{Backend, on_both_stores};
 
 const SECRET: &str = "whsec_c2VjcmV0";
@@ -97,12 +97,7 @@ async fn lengths_and_filters_know_private_fields(case: Case) {
 
 /// The same, as a reader of the log that begins after this revision.
 fn after(op: Op, revision: u64) -> Op {
-    match reader(op) {
-        Op::Put { key, id, create, signal, cursor, edit, .. } => {
-            Op::Put { key, id, create, signal, cursor, after: Some(revision), edit }
-        }
-        other => other,
-    }
+    op.reader(Some(revision))
 }
 
 async fn a_reader_may_begin_before_it_was_made_but_not_beyond(case: Case) {
@@ -116,10 +111,11 @@ async fn a_reader_may_begin_before_it_was_made_but_not_beyond(case: Case) {
     }
     case.one(after(Op::put(key("watches/v"), field("paused", "x")), 6)).await;
     assert_eq!(case.get("watches/v").await.unwrap().cursor, Some(0), "an update moves nothing");
-    let Op::Put { key: host, id, create, signal, edit, .. } = Op::put(key("hosts/d"), Edit::default()) else {
-        panic!()
-    };
-    case.one(Op::Put { key: host, id, create, signal, cursor: false, after: Some(1), edit }).await;
+    let mut host = after(Op::put(key("hosts/d"), Edit::default()), 1);
+    if let Op::Put { cursor, .. } = &mut host {
+        *cursor = false;
+    }
+    case.one(host).await;
     assert_eq!(case.get("hosts/d").await.unwrap().cursor, None, "only who reads the log has a cursor");
 }
 

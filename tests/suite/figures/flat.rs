@@ -11,7 +11,7 @@ use noah::{
     store::{Durability, Store},
 };
 
-use super::{median, ms, percentile};
+use super::{median, ms, percentile, resident};
 use crate::support::{Backend, Client, Database, Noah, Receiver};
 
 const SIZES: [usize; 3] = [10, 1_000, 100_000];
@@ -89,13 +89,6 @@ async fn put_until(client: Client, number: usize, end: Instant) -> usize {
         done += 1;
     }
     done
-}
-
-/// The memory a process has, in KiB.
-fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 async fn flat(backend: Backend) {

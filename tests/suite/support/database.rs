@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use noah::{
     primitives::Event,
-    store::{self, Durability, Options, Store},
+    store::{self, Durability, Options, Store, Time},
 };
 use tempfile::TempDir;
 
@@ -76,8 +76,13 @@ impl Database {
 
     /// A handle of its own.
     pub async fn open(&self) -> Arc<dyn Store> {
+        self.open_with(Time::default()).await
+    }
+
+    /// A handle of its own, whose leases go by this time.
+    pub async fn open_with(&self, time: Time) -> Arc<dyn Store> {
         let durability = if self.backend == Backend::Sqlite { Durability::Everysec } else { Durability::None };
-        store::open(&self.options(durability)).await.unwrap()
+        store::open_with(&self.options(durability), time).await.unwrap()
     }
 
     /// The whole log, read through a handle of its own.

@@ -58,6 +58,19 @@ pub fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
+/// Sets how many files this process, and those it starts, may have open. Each test is a process of its own.
+pub fn open_files(most: impl FnOnce(libc::rlim_t) -> libc::rlim_t) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls are given a `rlimit` of our own, which outlives them.
+    let set = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && {
+            limit.rlim_cur = most(limit.rlim_max);
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
+        }
+    };
+    assert!(set, "{}", std::io::Error::last_os_error());
+}
+
 /// Makes a test of each named function for every store: `sqlite::NAME` and `redis::NAME`. The function takes
 /// the fixture, which is made fresh on that store.
 macro_rules! on_both_stores {

@@ -1,0 +1,207 @@
+//! Waiting reads: a GET whose answer is held until what it reads is as the client wants it.
+
+use std::{
+    cell::Cell,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep, sleep_until};
+use uuid::Uuid;
+
+use super::{answer::Answer, api::Api, error::Failure, request::Request, routes::Resource, wait::Wait};
+use crate::{
+    primitives::{Error, Query, Reading, Record},
+    store::{News, Store, StoreError, Waiter},
+};
+
+/// How many events are gone through to see whether something changed before it was asked for; behind more of them
+/// it counts as changed.
+const LOOKED_AT: usize = 10_000;
+/// How many of them are read at once.
+const READ: usize = 1_000;
+/// How long a store is left alone that could not be read.
+const AGAIN: Duration = Duration::from_millis(250);
+/// How long who is woken by any event at all rests between two looks.
+const REST: Duration = Duration::from_millis(50);
+/// The time is a little longer than was asked for, by chance, so that those who began together do not all come
+/// back together: by this part of it, and at most so much.
+const JITTER: f64 = 0.05;
+const MOST_JITTER: Duration = Duration::from_secs(1);
+
+/// How the read of one GET is done: at once, or when what it waits for is there.
+pub struct Look<'a> {
+    api: &'a Api,
+    request: &'a Request,
+    wait: Option<Wait>,
+    met: Cell<Option<bool>>,
+}
+
+impl<'a> Look<'a> {
+    /// Reads what a request for this resource says about waiting.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] with what to write instead.
+    pub fn new(api: &'a Api, resource: &Resource, request: &'a Request) -> Result<Self, Error> {
+        let wait = Wait::parse(resource, &request.parameters)?;
+        Ok(Self { api, request, wait, met: Cell::new(None) })
+    }
+
+    /// Reads; `shown` says which of the records are what the answer is about. None of them is a 404.
+    ///
+    /// # Errors
+    /// Those of [`Store::read`].
+    pub async fn read(
+        &self,
+        queries: &[Query],
+        shown: impl Fn(&Reading) -> Vec<&Record>,
+    ) -> Result<Reading, StoreError> {
+        let Some(wait) = &self.wait else { return self.api.store.read(queries).await };
+        // Boxed, so that requests that do not wait do not carry it.
+        let (reading, met) = Box::pin(Hold { look: self, wait, queries, shown }.run()).await?;
+        self.met.set(Some(met));
+        Ok(Arc::unwrap_or_clone(reading))
+    }
+
+    /// With what became of the wait.
+    pub fn told(&self, answer: Result<Answer, Failure>) -> Result<Answer, Failure> {
+        let Some(met) = self.met.get() else { return answer };
+        answer.map(|answer| answer.waited(met)).map_err(|failure| failure.waited(met))
+    }
+
+    /// Comes to its end with the time, with the server's, or with the client's interest.
+    async fn end(&self, at: Instant) {
+        let mut stopping = self.api.stopping.clone();
+        tokio::select! {
+            () = sleep_until(at) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = self.request.hung_up() => {}
+        }
+    }
+}
+
+struct Hold<'a, F> {
+    look: &'a Look<'a>,
+    wait: &'a Wait,
+    queries: &'a [Query],
+    shown: F,
+}
+
+impl<F: Fn(&Reading) -> Vec<&Record>> Hold<'_, F> {
+    /// The state as it then is, and whether it is as it should be.
+    async fn run(&self) -> Result<(Arc<Reading>, bool), StoreError> {
+        let store = self.look.api.store.as_ref();
+        let time = self.wait.time;
+        let end = Instant::now() + time + time.mul_f64(JITTER * chance()).min(MOST_JITTER);
+        // Registered, looked, and only then waited: nothing can come in between.
+        let mut waiter = self.look.api.feed.waiter(self.queries);
+        let reading = Arc::new(store.read(self.queries).await?);
+        let before = self.before(store, &waiter, &reading).await?;
+        let met = self.is_met(&reading, before);
+        if met || time.is_zero() {
+            return Ok((reading, met));
+        }
+        drop(reading);
+        tokio::select! {
+            reading = self.met(store, &mut waiter, before) => return Ok((reading, true)),
+            () = self.look.end(end) => {}
+        }
+        let reading = Arc::new(store.read(self.queries).await?);
+        let met = self.is_met(&reading, before);
+        Ok((reading, met))
+    }
+
+    /// Waits for the reading that is as it should be.
+    async fn met(&self, store: &dyn Store, waiter: &mut Waiter, before: Before) -> Arc<Reading> {
+        loop {
+            let news = waiter.changed().await;
+            let reading = read(&news, store, self.queries).await;
+            if self.is_met(&reading, before) {
+                return reading;
+            }
+            if waiter.is_coarse() {
+                sleep(REST).await;
+            }
+        }
+    }
+
+    fn is_met(&self, reading: &Reading, before: Before) -> bool {
+        let shown = (self.shown)(reading);
+        let changed = self.wait.after.is_none_or(|after| match before {
+            Before::Changed => true,
+            Before::Same(same) => newest(&shown) > after || fingerprint(&shown) != same,
+        });
+        changed && self.wait.holds(&shown)
+    }
+
+    /// Whether something changed behind the revision that was asked for already before the first look.
+    async fn before(&self, store: &dyn Store, waiter: &Waiter, reading: &Reading) -> Result<Before, StoreError> {
+        let shown = (self.shown)(reading);
+        let same = Before::Same(fingerprint(&shown));
+        let Some(after) = self.wait.after else { return Ok(same) };
+        // What is there is one record, so it did not go and come back: that would have given it a new revision.
+        let is_one = !shown.is_empty() && self.queries.iter().all(|query| matches!(query, Query::Get(_)));
+        if newest(&shown) > after || reading.revision < after {
+            // A store that is behind the client has lost something; who asked has to begin anew.
+            return Ok(Before::Changed);
+        }
+        if is_one || reading.revision == after {
+            return Ok(same);
+        }
+        // Only the log knows of what is no longer there.
+        let mut position = after;
+        for _ in 0..LOOKED_AT / READ {
+            let events = match store.log(position, READ).await {
+                Err(StoreError::Trimmed { .. }) => return Ok(Before::Changed),
+                events => events?,
+            };
+            if events.iter().any(|event| waiter.is_about(event)) {
+                return Ok(Before::Changed);
+            }
+            position = events.last().map_or(reading.revision, |last| last.revision);
+            if position >= reading.revision {
+                return Ok(same);
+            }
+        }
+        Ok(Before::Changed)
+    }
+}
+
+/// What is known of the time before the first look.
+#[derive(Debug, Clone, Copy)]
+enum Before {
+    /// Something changed, or it is not known that nothing did.
+    Changed,
+    /// Nothing did, and this is how it looked.
+    Same(u64),
+}
+
+fn newest(shown: &[&Record]) -> u64 {
+    shown.iter().map(|record| record.revision).max().unwrap_or_default()
+}
+
+/// What tells records from what they are after any change.
+fn fingerprint(shown: &[&Record]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    shown.iter().for_each(|record| (record.key.as_str(), record.revision).hash(&mut hasher));
+    hasher.finish()
+}
+
+/// A store that is away for a moment does not end a wait.
+async fn read(news: &News, store: &dyn Store, queries: &[Query]) -> Arc<Reading> {
+    loop {
+        match news.read(store, queries).await {
+            Ok(reading) => return reading,
+            Err(error) => {
+                tracing::debug!(%error, "the store cannot be read for those who wait; trying again");
+                sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+/// A number between 0 and 1 that is another each time.
+fn chance() -> f64 {
+    f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX)
+}

@@ -1,0 +1,218 @@
+//! The clock that leases go by. The store keeps its newest reading, `tick`; between two ticks each process goes on by
+//! its own monotonic clock. So it never runs backwards, a step of a machine's wall clock does not move it, and while
+//! no process keeps it, it stands still.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::primitives::{Key, Leased, millis};
+
+/// After how long without a tick it counts as having stood still, in milliseconds: nobody can have renewed a lease,
+/// so each gets its grace.
+pub(super) const PAUSE: u64 = 3_000;
+/// How often it is ticked, in milliseconds.
+pub(super) const TICK: u64 = 1_000;
+/// The longest grace, in milliseconds.
+pub(super) const GRACE: u64 = 30_000;
+/// By how much the wall clock may be away from what is known of it, in milliseconds, before that counts as a step.
+pub(super) const STEP: u64 = 1_000;
+/// The most leases that are ended before others have a turn.
+pub(super) const CHUNK: usize = 500;
+
+/// What a process's time is: the machine's, or one that is set by hand.
+#[derive(Debug, Clone, Default)]
+pub struct Time(Option<Arc<Mutex<Hands>>>);
+
+#[derive(Debug, Default)]
+struct Hands {
+    elapsed: Duration,
+    wall: i64,
+}
+
+impl Time {
+    /// A time that stands still but for [`Time::pass`] and [`Time::step`]; `wall` is in milliseconds since 1970.
+    #[must_use]
+    pub fn by_hand(wall: i64) -> Self {
+        Self(Some(Arc::new(Mutex::new(Hands { elapsed: Duration::ZERO, wall }))))
+    }
+
+    /// Lets a time that is set by hand pass.
+    pub fn pass(&self, time: Duration) {
+        self.step(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+        if let Some(hands) = &self.0 {
+            hands.lock().unwrap_or_else(PoisonError::into_inner).elapsed += time;
+        }
+    }
+
+    /// Steps the wall clock of a time that is set by hand, by milliseconds.
+    pub fn step(&self, by: i64) {
+        if let Some(hands) = &self.0 {
+            let mut hands = hands.lock().unwrap_or_else(PoisonError::into_inner);
+            hands.wall = hands.wall.saturating_add(by);
+        }
+    }
+
+    /// The wall clock, in milliseconds since 1970.
+    fn wall(&self) -> i64 {
+        self.by_hands(|hands| hands.wall).unwrap_or_else(millis)
+    }
+
+    fn by_hands<T>(&self, look: impl FnOnce(&Hands) -> T) -> Option<T> {
+        self.0.as_ref().map(|hands| look(&hands.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// What a handle knows of the clock: a reading, and how long ago that was.
+#[derive(Debug)]
+pub(super) struct Clock {
+    time: Time,
+    began: Instant,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The reading, in milliseconds, and when it was made, since the handle began.
+    reading: Option<(u64, Duration)>,
+    keeps: bool,
+}
+
+/// What a handle says of the clock with each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Look {
+    /// What the clock should be by its own reckoning, in milliseconds; `None` before its first reading.
+    pub(super) expected: Option<u64>,
+    /// The wall clock, in milliseconds since 1970.
+    pub(super) wall: i64,
+    /// Whether it keeps the clock, and so knows how long it stood still.
+    pub(super) keeps: bool,
+}
+
+impl Clock {
+    pub(super) fn new(time: Time) -> Self {
+        Self { time, began: Instant::now(), known: Mutex::default() }
+    }
+
+    /// The wall clock, if it is another than that of the machine the store is on.
+    pub(super) fn own_wall(&self) -> Option<i64> {
+        self.time.by_hands(|hands| hands.wall)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.time.by_hands(|hands| hands.elapsed).unwrap_or_else(|| self.began.elapsed())
+    }
+
+    pub(super) fn look(&self) -> Look {
+        let (elapsed, known) = (self.elapsed(), self.known());
+        let expected = known.reading.map(|(reading, at)| reading + whole_millis(elapsed.saturating_sub(at)));
+        Look { expected, wall: self.time.wall(), keeps: known.keeps }
+    }
+
+    /// From now on this handle keeps the clock. What it was told before may be of a clock that stands still, and would
+    /// hide for how long.
+    pub(super) fn keep(&self) {
+        let mut known = self.known();
+        if !std::mem::replace(&mut known.keeps, true) {
+            known.reading = None;
+        }
+    }
+
+    /// Takes a reading over, the answer to `look`, that is ahead of what is known here. One that is behind is late by the time that its
+    /// answer took; to take it over would slow the clock down with every answer.
+    pub(super) fn heard(&self, look: Look, reading: u64) {
+        let (elapsed, mut known) = (self.elapsed(), self.known());
+        let ahead = look.keeps == known.keeps
+            && known.reading.is_none_or(|(known, at)| known + whole_millis(elapsed.saturating_sub(at)) < reading);
+        if ahead {
+            known.reading = Some((reading, elapsed));
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn whole_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What the store keeps of the clock. `clock.lua` does with it what is done here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Face {
+    /// Its newest reading; `None` before the first.
+    pub(super) tick: Option<u64>,
+    /// What it was ahead of the wall clock, in milliseconds.
+    pub(super) offset: i64,
+    /// Its reading when it last went on after it had stood still.
+    pub(super) resumed: u64,
+}
+
+/// The clock at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Now {
+    /// Its reading, in milliseconds.
+    pub(super) now: u64,
+    /// [`Face::resumed`]
+    pub(super) resumed: u64,
+}
+
+impl Face {
+    /// What the clock is for somebody who says this of it. One that had stood still goes on with it, if that is
+    /// somebody who keeps it.
+    pub(super) fn at(&self, look: Look) -> Now {
+        let by_wall = u64::try_from(look.wall.saturating_add(self.offset)).unwrap_or_default();
+        let base = look.expected.unwrap_or(by_wall);
+        let Some(tick) = self.tick else { return Now { now: base, resumed: self.resumed } };
+        let now = base.max(tick);
+        // Without a reading of its own it goes by the wall clock; where that went back meanwhile, nobody knows how
+        // long it stood still.
+        let has_stood = now - tick > PAUSE || (look.expected.is_none() && by_wall.saturating_add(PAUSE) < tick);
+        match (has_stood, look.keeps) {
+            (true, true) => Now { now: now.max(tick + 1), resumed: now.max(tick + 1) },
+            (true, false) => Now { now: tick, resumed: self.resumed },
+            (false, _) => Now { now, resumed: self.resumed },
+        }
+    }
+
+    /// What the store keeps after it was read so; `None` when that need not be written.
+    pub(super) fn ticked(&self, at: Now, look: Look) -> Option<Self> {
+        let ahead = i64::try_from(at.now).unwrap_or(i64::MAX).saturating_sub(look.wall);
+        let stepped = ahead.abs_diff(self.offset) > STEP;
+        let is_due = |tick| look.keeps && (at.now >= tick + TICK || at.resumed != self.resumed || stepped);
+        self.tick.is_none_or(is_due).then_some(Self {
+            tick: Some(at.now),
+            offset: if stepped { ahead } else { self.offset },
+            resumed: at.resumed,
+        })
+    }
+}
+
+/// A lease's time, as the store keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Term {
+    /// When it runs out by the clock,
+    pub(super) deadline: u64,
+    /// how long it is, in milliseconds,
+    pub(super) ttl: u64,
+    /// and whether it has had its grace.
+    pub(super) graced: bool,
+}
+
+impl Term {
+    /// When it runs out with the grace that it gets, if it was given before the clock had stood still: its own
+    /// length, but no more than [`GRACE`], from then on, and once.
+    pub(super) fn over_at(&self, resumed: u64) -> u64 {
+        if self.graced || self.deadline.saturating_sub(self.ttl) >= resumed {
+            return self.deadline;
+        }
+        self.deadline.max(resumed + self.ttl.min(GRACE))
+    }
+}
+
+/// A record's lease, as it is read at a moment.
+pub(super) fn leased(term: Option<Term>, owner: Option<Key>, at: Now) -> Leased {
+    Leased { expires_in: term.map(|term| term.over_at(at.resumed).saturating_sub(at.now)), owner }
+}

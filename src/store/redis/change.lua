@@ -1,0 +1,222 @@
+-- How records change, each change with its event, and how leases end.
+-- Goes behind `order.lua` and `clock.lua`.
+-- ARGV[4]  the time of the events, in milliseconds since 1970
+local time = ARGV[4]
+-- Whether whole records are wanted in the results.
+local whole = false
+local head = redis.call('GET', prefix .. 'head')
+if not head then
+  -- Nothing was ever committed; or the key was lost, and no revision may be given out twice.
+  local last = redis.call('XREVRANGE', prefix .. 'log', '+', '-', 'COUNT', 1)[1]
+  head = last and string.match(last[1], '^%d+') or '0'
+end
+head = tonumber(head)
+local before = head
+
+-- To be called behind the last change.
+local function save_head()
+  if head ~= before then redis.call('SET', prefix .. 'head', string.format('%d', head)) end
+end
+
+local function owned_by(owner) return prefix .. 'o:' .. owner end
+
+local function record_at(key) return prefix .. 'r:' .. key end
+local function index_at(index) return prefix .. 'i:' .. index end
+local function starts(text, beginning) return string.sub(text, 1, #beginning) == beginning end
+local function collection_of(key) return string.match(key, '^[^/]*') end
+
+-- The members of a selection, in order. \255 is in no key, as keys are UTF-8.
+local function members(select, limit)
+  local from, to = '-', '+'
+  if select.prefix ~= '' then from, to = '[' .. select.prefix, '(' .. select.prefix .. '\255' end
+  if limit then return redis.call('ZRANGEBYLEX', index_at(select.index), from, to, 'LIMIT', 0, limit) end
+  return redis.call('ZRANGEBYLEX', index_at(select.index), from, to)
+end
+
+-- What an event says of a record: all but its private fields and its lease.
+local function told(flat)
+  local public = {}
+  for at = 1, #flat, 2 do
+    if not starts(flat[at], 'f:!') and not starts(flat[at], 'l:') then
+      public[#public + 1] = flat[at]
+      public[#public + 1] = flat[at + 1]
+    end
+  end
+  return public
+end
+
+local function event(action, key, flat)
+  head = head + 1
+  redis.call('XADD', prefix .. 'log', string.format('%d-0', head),
+    't', time, 'a', action, 'k', key, 'r', cmsgpack.pack(told(flat)))
+end
+
+local function applied(action, key, revision, flat)
+  local meta = {}
+  for at = 1, #flat, 2 do meta[flat[at]] = flat[at + 1] end
+  return {key, action, meta.id, string.format('%d', revision), meta.created, meta.updated, whole and flat or nil}
+end
+
+local delete, finish
+
+-- The record named like an index exists for the index's members: without them it is deleted.
+local function leave(index, key)
+  redis.call('ZREM', index_at(index), key)
+  if string.find(index, '/', 1, true) and redis.call('EXISTS', index_at(index)) == 0 then delete(index, 'delete') end
+end
+
+-- What was to be done at the end of a record's lease, which it has no more; nil when it had none.
+local function take_lease(key)
+  local at = record_at(key)
+  local ending, owner = unpack(redis.call('HMGET', at, 'l:ending', 'l:owner'))
+  if not ending then return nil end
+  redis.call('HDEL', at, 'l:ending', 'l:owner', 'l:deadline', 'l:ttl', 'l:graced')
+  redis.call('ZREM', deadlines, key)
+  if owner then redis.call('ZREM', owned_by(owner), key) end
+  return ending
+end
+
+local function give_lease(key, lease)
+  local at = record_at(key)
+  redis.call('HSET', at, 'l:ending', cmsgpack.pack(lease.ending))
+  if lease.owner then
+    redis.call('HSET', at, 'l:owner', lease.owner)
+    redis.call('ZADD', owned_by(lease.owner), 0, key)
+  end
+  if lease.ttl then
+    local deadline = string.format('%d', now + lease.ttl)
+    redis.call('HSET', at, 'l:deadline', deadline, 'l:ttl', string.format('%d', lease.ttl))
+    redis.call('ZADD', deadlines, deadline, key)
+  end
+end
+
+function delete(key, action)
+  local at = record_at(key)
+  local flat = redis.call('HGETALL', at)
+  if #flat == 0 then return nil end
+  local joined = {}
+  for field = 1, #flat, 2 do
+    if starts(flat[field], 'i:') then joined[#joined + 1] = string.sub(flat[field], 3) end
+    if flat[field] == 'l:ending' then take_lease(key) end
+  end
+  redis.call('DEL', at)
+  event(action, key, flat)
+  local revision = head
+  leave(collection_of(key), key)
+  table.sort(joined, precedes)
+  for _, index in ipairs(joined) do leave(index, key) end
+  for _, owned in ipairs(redis.call('ZRANGE', owned_by(key), 0, -1)) do finish(owned) end
+  return applied(action, key, revision, flat)
+end
+
+local function put(key, op, action)
+  local at, edit = record_at(key), op.edit
+  local revision, is_leased = unpack(redis.call('HMGET', at, 'rev', 'l:ending'))
+  action = action or 'update'
+  if not revision then
+    if not op.create then return nil end
+    action = 'create'
+    redis.call('HSET', at, 'id', op.id, 'created', time)
+    if op.cursor then
+      redis.call('HSET', at, 'cursor', string.format('%d', math.min(op.after or head + 1, head + 1)))
+    end
+    redis.call('ZADD', index_at(collection_of(key)), 0, key)
+  end
+  local signal = op.signal
+  if op.lease and op.lease ~= 'keep' then
+    if is_leased then take_lease(key) end
+    if op.lease ~= 'permanent' then
+      give_lease(key, op.lease.lease)
+      -- To renew one says nothing new.
+      signal = signal and not is_leased
+    end
+  end
+  local changed = action == 'create' or signal
+  for _, field in ipairs(edit.set) do
+    local name = 'f:' .. field[1]
+    if changed or redis.call('HGET', at, name) ~= field[2] then
+      redis.call('HSET', at, name, field[2])
+      changed = true
+    end
+  end
+  for _, name in ipairs(edit.unset) do
+    if redis.call('HDEL', at, 'f:' .. name) == 1 then changed = true end
+  end
+  for _, index in ipairs(edit.join) do
+    if redis.call('HSETNX', at, 'i:' .. index, '') == 1 then
+      redis.call('ZADD', index_at(index), 0, key)
+      changed = true
+    end
+  end
+  local left = {}
+  for _, index in ipairs(edit.leave) do
+    if redis.call('HDEL', at, 'i:' .. index) == 1 then left[#left + 1] = index end
+  end
+  local flat
+  if changed or #left > 0 then
+    revision = head + 1
+    redis.call('HSET', at, 'rev', string.format('%d', revision), 'updated', time)
+    flat = redis.call('HGETALL', at)
+    event(action, key, flat)
+    for _, index in ipairs(left) do leave(index, key) end
+  else
+    action, flat = '', redis.call('HGETALL', at)
+  end
+  return applied(action, key, tonumber(revision), flat)
+end
+
+-- The steps of the end of a lease; `leased` is the record that had it.
+local steps = {}
+function steps.delete(key, leased)
+  delete(key, key == leased and 'expire' or 'delete')
+end
+function steps.turn(turn, leased)
+  if redis.call('HGET', record_at(turn.key), 'f:' .. turn.field) ~= turn.from then return end
+  local edit = {set = {{turn.field, turn.to}}, unset = {}, join = {}, leave = {}}
+  put(turn.key, {edit = edit}, turn.key == leased and 'expire' or 'update')
+end
+function steps.strip(strip)
+  local edit = {set = {}, unset = strip.unset, join = {}, leave = strip.leave}
+  for _, key in ipairs(members(strip.select)) do put(key, {edit = edit}) end
+end
+
+-- Ends the lease of a record, if it has one.
+function finish(key)
+  for _, step in ipairs(cmsgpack.unpack(take_lease(key) or '\144')) do
+    local kind, arg = next(step)
+    steps[kind](arg, key)
+  end
+end
+
+-- Ends a chunk of what is due, in the order of deadlines; how many leases, and whether there may be more. A lease that was
+-- given before the clock stood still gets its grace, once.
+local function settle(must_tick)
+  local due = is_due()
+  if must_tick or due then
+    look()
+    advance()
+  end
+  if not due then return 0, false end
+  local ended = 0
+  due = redis.call('ZRANGEBYSCORE', deadlines, '-inf', string.format('%d', now), 'LIMIT', 0, CHUNK)
+  for _, key in ipairs(due) do
+    local at = record_at(key)
+    local deadline, ttl, graced = unpack(redis.call('HMGET', at, 'l:deadline', 'l:ttl', 'l:graced'))
+    local over_at = tonumber(deadline or '0')
+    if deadline and not graced and over_at - tonumber(ttl) < resumed then
+      over_at = math.max(over_at, resumed + math.min(tonumber(ttl), GRACE))
+    end
+    if over_at > now then
+      over_at = string.format('%d', over_at)
+      redis.call('HSET', at, 'l:deadline', over_at, 'l:graced', '1')
+      redis.call('ZADD', deadlines, over_at, key)
+    elseif deadline then
+      finish(key)
+      ended = ended + 1
+    else
+      redis.call('ZREM', deadlines, key)
+    end
+  end
+  return ended, #due == CHUNK
+end
+

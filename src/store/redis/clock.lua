@@ -1,0 +1,64 @@
+-- The clock that leases go by, as `store::clock` explains it.
+-- Goes behind the constants of `store::clock`, in milliseconds, and the size of a chunk: PAUSE, TICK, GRACE, STEP, CHUNK.
+-- KEYS[1]  what every key begins with, `{namespace}:`
+-- ARGV[1]  what the clock should be by the caller's reckoning; empty before its first reading
+-- ARGV[2]  the wall clock, where that is another than Redis's own; else empty
+-- ARGV[3]  whether the caller keeps the clock (1)
+local prefix = KEYS[1]
+local deadlines = prefix .. 'deadlines'
+
+local function wall()
+  if ARGV[2] ~= '' then return tonumber(ARGV[2]) end
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local keeps, went_on = ARGV[3] == '1', false
+-- All nil until the clock is looked at, which nothing needs where there is no lease.
+local now, resumed, tick, ahead
+
+local function look()
+  if now then return end
+  local kept = redis.call('HMGET', prefix .. 'clock', 'tick', 'ahead', 'resumed')
+  local went_back = false
+  tick, ahead, resumed = tonumber(kept[1] or ''), tonumber(kept[2] or '0'), tonumber(kept[3] or '0')
+  now = tonumber(ARGV[1])
+  if not now then
+    now = wall() + ahead
+    went_back = tick and now + PAUSE < tick
+  end
+  if not tick then return end
+  now = math.max(now, tick)
+  if now - tick > PAUSE or went_back then
+    went_on = keeps
+    now = keeps and math.max(now, tick + 1) or tick
+    if keeps then resumed = now end
+  end
+end
+
+-- Writes a tick, if one is due.
+local function advance()
+  local off = now - wall()
+  local stepped = math.abs(off - ahead) > STEP
+  if tick and not (keeps and (now >= tick + TICK or went_on or stepped)) then return end
+  if stepped then ahead = off end
+  redis.call('HSET', prefix .. 'clock', 'tick', string.format('%d', now), 'ahead', string.format('%d', ahead),
+    'resumed', string.format('%d', resumed))
+end
+
+-- When the next lease is due, before its grace.
+local function next_deadline()
+  return tonumber(redis.call('ZRANGE', deadlines, 0, 0, 'WITHSCORES')[2] or '')
+end
+
+-- Whether a lease is due, its grace apart.
+local function is_due()
+  local first = next_deadline()
+  if not first then return false end
+  look()
+  return first <= now
+end
+
+-- What every answer begins with: the clock, if it was looked at, and its `resumed`.
+local function answer(...) return {now or -1, resumed or 0, ...} end
+
