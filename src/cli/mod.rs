@@ -23,6 +23,7 @@ mod serve;
 mod shutdown;
 mod table;
 mod tail;
+mod txn;
 mod version;
 mod watch;
 
@@ -62,6 +63,7 @@ enum Command {
     Put(put::Args),
     /// Delete what is stored at a path
     Delete(delete::Args),
+    Txn(txn::Args),
     /// List what is stored of one kind
     List(list::Args),
     /// Add, list, pause and remove watches, and see how they do
@@ -86,6 +88,7 @@ pub fn run() -> ExitCode {
         Command::Get(args) => args.run(),
         Command::Put(args) => args.run(),
         Command::Delete(args) => args.run(),
+        Command::Txn(args) => args.run(),
         Command::List(args) => args.run(),
         Command::Watch(command) => command.run(),
         Command::Migrate(args) => args.run(),
