@@ -15,6 +15,7 @@ mod feed;
 mod figures;
 mod http_agent;
 mod layers;
+mod linearizable;
 mod metrics;
 mod nothing_lost;
 mod outage;
