@@ -16,6 +16,9 @@ pub use operation::{Operation, Verb};
 
 /// The most operations of one transaction.
 pub const MOST: usize = 128;
+/// The most tags of all its operations together, with the links and the like: a store is held up for as long as a
+/// commit takes.
+const MOST_TAGS: usize = 1_024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object")]
@@ -63,11 +66,17 @@ impl<'a> Transaction<'a> {
     ///
     /// # Errors
     /// [`Error::Operation`] when one of them deletes what another one writes: the order would decide what comes of
-    /// it, and what the second needs would be gone.
+    /// it, and what the second needs would be gone. The same when there are more than a thousand tags in all.
     pub fn new(planned: Vec<(Operation<'a>, Key, Plan)>) -> Result<Self, Error> {
         let mut whole = Plan::new(Vec::new());
         let mut steps = Vec::with_capacity(planned.len());
+        let mut tags = 0;
         for (op, (operation, subject, plan)) in planned.into_iter().enumerate() {
+            tags += plan.commit.ops.iter().map(memberships).sum::<usize>();
+            if tags > MOST_TAGS {
+                let words = format!("a transaction has at most {MOST_TAGS} tags and links in all");
+                return Err(refused(op, &operation, Error::invalid(words)));
+            }
             let start = whole.commit.ops.len();
             whole = whole.and(plan, |error| refused(op, &operation, error));
             steps.push(Step { operation, subject, ops: start..whole.commit.ops.len() });
@@ -117,6 +126,14 @@ impl<'a> Transaction<'a> {
             }
         });
         Answer { result: "success", revision: done.revision, ops: ops.collect() }
+    }
+}
+
+/// How many indexes a record joins and leaves.
+fn memberships(op: &Op) -> usize {
+    match op {
+        Op::Put { edit, .. } | Op::PutEach { edit, .. } => edit.join.len() + edit.leave.len(),
+        Op::Delete { .. } | Op::DeleteEach { .. } => 0,
     }
 }
 

@@ -171,6 +171,21 @@ async fn what_one_operation_deletes_no_other_writes(noah: Noah) {
     assert_eq!(noah.see("/hosts/h").await["services"], json!({}));
 }
 
+async fn so_many_tags_that_the_store_would_be_held_up_are_422(noah: Noah) {
+    let hosts: Value = (0..9).map(|n| json!({"put": format!("/hosts/h{n}"), "body": {"status": "up"}})).collect();
+    let before = done(&noah, &hosts).await["revision"].as_u64().unwrap();
+    let tags: Vec<String> = (0..128).map(|n| format!("t{n}")).collect();
+    let on = |n: usize, tags: &[String]| json!({"put": format!("/hosts/h{n}/tag"), "body": {"tags": tags}});
+    let many: Vec<Value> = (0..8).map(|n| on(n, &tags)).collect();
+    let more: Vec<Value> = many.iter().cloned().chain([on(8, &tags[..1])]).collect();
+    let answer = post(&noah, &json!(more)).await;
+    assert_eq!((answer.status, answer.json()["op"].as_u64()), (422, Some(8)), "{}", answer.text());
+    assert!(answer.failure().contains("1024 tags"), "{}", answer.text());
+    assert_eq!(noah.database.whole_log().await.len() as u64, before, "something was written");
+    done(&noah, &json!(many)).await;
+    assert_eq!(noah.see("/tags").await.as_object().unwrap().len(), 128);
+}
+
 async fn a_body_that_is_no_transaction_is_400(noah: Noah) {
     let nested = format!("{{\"ops\":[{{\"put\":\"/hosts/h\",\"body\":{}}}]}}", "[".repeat(100_000));
     let bodies: [&[u8]; 12] = [
@@ -270,6 +285,7 @@ on_both_stores!(Noah:
     keys_that_are_unknown_too_many_or_too_few_are_400,
     values_and_paths_that_cannot_be_are_422,
     what_one_operation_deletes_no_other_writes,
+    so_many_tags_that_the_store_would_be_held_up_are_422,
     a_body_that_is_no_transaction_is_400,
     only_what_says_that_it_is_json_is_taken,
     it_is_a_post_and_nothing_else_is,
