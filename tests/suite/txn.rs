@@ -139,7 +139,7 @@ async fn one_condition_that_does_not_hold_leaves_nothing(noah: Noah) {
     let host = noah.put_ok("/hosts/h", r#"{"status":"up"}"#).await.revision();
     let put = |name: &str| json!({"put": format!("/hosts/{name}"), "body": {"status": "up"}});
     // Each with the revision of the record it is about, when there is one.
-    let failing: [(Value, Option<u64>); 9] = [
+    let failing: [(Value, Option<u64>); 10] = [
         (json!({"check": "/hosts/h", "revision": host + 1}), Some(host)),
         (json!({"check": "/hosts/h", "absent": true}), Some(host)),
         (json!({"check": "/hosts/none", "exists": true}), None),
@@ -149,6 +149,7 @@ async fn one_condition_that_does_not_hold_leaves_nothing(noah: Noah) {
         (json!({"delete": "/hosts/h", "if_match": host - 1}), Some(host)),
         (json!({"delete": "/hosts/none"}), None),
         (json!({"put": "/hosts/none/tag", "body": {"tags": "t"}}), None),
+        (json!({"delete": "/hosts/none/tag", "body": {"tags": "t"}}), None),
     ];
     for (fails, at) in &failing {
         for (op, ops) in
