@@ -59,7 +59,8 @@ fn object(words: Vec<OsString>) -> Result<Vec<u8>, Failure> {
     Ok(Value::Object(fields).to_string().into_bytes())
 }
 
-fn stdin() -> Result<Vec<u8>, Failure> {
+/// All of stdin.
+pub fn stdin() -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     io::stdin().lock().read_to_end(&mut body).map_err(|error| Failure::from_error("stdin cannot be read", &error))?;
     Ok(body)

@@ -190,7 +190,12 @@ impl Client {
         if !request.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&request.query);
         }
+        // What is posted is JSON, and has to say so.
+        let posts = request.method == Method::POST;
         let mut builder = self.http.request(request.method, url);
+        if posts {
+            builder = builder.header(header::CONTENT_TYPE, "application/json");
+        }
         if let Some(revision) = request.if_match {
             builder = builder.header(header::IF_MATCH, format!("\"{revision}\""));
         }

@@ -24,6 +24,7 @@ mod serve;
 mod shutdown;
 mod table;
 mod tail;
+mod txn;
 mod version;
 mod watch;
 
@@ -63,6 +64,7 @@ enum Command {
     Put(put::Args),
     /// Delete what is stored at a path
     Delete(delete::Args),
+    Txn(txn::Args),
     /// List what is stored of one kind
     List(list::Args),
     Block(block::Args),
@@ -88,6 +90,7 @@ pub fn run() -> ExitCode {
         Command::Get(args) => args.run(),
         Command::Put(args) => args.run(),
         Command::Delete(args) => args.run(),
+        Command::Txn(args) => args.run(),
         Command::List(args) => args.run(),
         Command::Block(args) => args.run(),
         Command::Watch(command) => command.run(),

@@ -37,6 +37,7 @@ pub struct Api {
     pub(super) store: Arc<dyn Store>,
     pub(super) feed: Feed,
     pub(super) probe: Option<Probe>,
+    pub(super) ephemeral_max_bytes: usize,
     agents: Agents,
     registering: Arc<Semaphore>,
     pub(super) stopping: Receiver<bool>,
@@ -44,11 +45,18 @@ pub struct Api {
 
 impl Api {
     /// The API over `store`, which takes watches for endpoints of `agents`. Streams end when `stopping` is true.
-    /// `probe` is of this process's dispatcher, if it has one.
+    /// `probe` is of this process's dispatcher, if it has one. An ephemeral in a transaction has at most
+    /// `ephemeral_max_bytes`.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, agents: Agents, probe: Option<Probe>, stopping: Receiver<bool>) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        agents: Agents,
+        probe: Option<Probe>,
+        stopping: Receiver<bool>,
+        ephemeral_max_bytes: usize,
+    ) -> Self {
         let feed = Feed::new(Arc::clone(&store));
-        Self { store, feed, probe, agents, registering: Arc::new(Semaphore::new(1)), stopping }
+        Self { store, feed, probe, ephemeral_max_bytes, agents, registering: Arc::new(Semaphore::new(1)), stopping }
     }
 
     /// Answers one request.
@@ -57,6 +65,7 @@ impl Api {
             Verb::Get => self.get(resource, request).await,
             Verb::Put => self.put(resource, request).await,
             Verb::Delete => self.delete(resource, request).await,
+            Verb::Post => self.transact(request).await,
         }
     }
 
@@ -99,7 +108,7 @@ impl Api {
             Resource::TagOn(key) => self.edited(&tag::put(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Record(key)) => self.edited(&link::put(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Service(name)) => {
-                unconditional(when)?;
+                unconditional(when, "a service on all its hosts")?;
                 self.edited_everywhere(&link::put_service(name, body)?).await
             }
             Resource::WatchOn(object) => {
@@ -111,8 +120,8 @@ impl Api {
                 let done = self.register(&wanted, Some(check), request).await?;
                 Ok(changed(&done.record(0).map(watch::name), &done, 0))
             }
-            Resource::Paused(name, paused) => self.pause(name, *paused).await,
-            Resource::Redrive(name, revision) => self.redrive(name, *revision).await,
+            Resource::Paused(name, paused) => self.pause(name, *paused, request).await,
+            Resource::Redrive(name, revision) => self.redrive(name, *revision, request).await,
             _ => Err(wrong_verb(resource)),
         }
     }
@@ -125,7 +134,7 @@ impl Api {
                 Ok(gone(&host::delete_answer(name, &done), &done))
             }
             Resource::Service(name) => {
-                unconditional(when)?;
+                unconditional(when, "a service on all its hosts")?;
                 let done = self.commit(&service::delete_everywhere(name)).await?;
                 Ok(gone(&service::delete_everywhere_answer(name, &done), &done))
             }
@@ -154,11 +163,11 @@ impl Api {
                 Ok(gone(&watch::change_answer(&done), &done))
             }
             Resource::Watch(name) => self.remove_watch(name, request).await,
-            Resource::Letters(name, revision) => self.discard(name, *revision).await,
+            Resource::Letters(name, revision) => self.discard(name, *revision, request).await,
             Resource::TagOn(key) => self.edited(&tag::delete(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Record(key)) => self.edited(&link::delete(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Service(name)) => {
-                unconditional(when)?;
+                unconditional(when, "a service on all its hosts")?;
                 self.edited_everywhere(&link::delete_service(name, body)?).await
             }
             _ => Err(wrong_verb(resource)),
@@ -220,7 +229,7 @@ impl Api {
 }
 
 /// The answer to a change, with the revision of what operation `op` left.
-fn changed<T: Serialize>(body: &T, done: &Committed, op: usize) -> Answer {
+pub(super) fn changed<T: Serialize>(body: &T, done: &Committed, op: usize) -> Answer {
     let answer = Answer::json(body);
     match done.one(op) {
         Some(applied) => answer.of_record(applied.revision),
@@ -229,7 +238,7 @@ fn changed<T: Serialize>(body: &T, done: &Committed, op: usize) -> Answer {
 }
 
 /// The answer to a deletion, which leaves nothing that could have an entity tag.
-fn gone<T: Serialize>(body: &T, done: &Committed) -> Answer {
+pub(super) fn gone<T: Serialize>(body: &T, done: &Committed) -> Answer {
     Answer::json(body).at(done.revision)
 }
 
@@ -242,21 +251,16 @@ fn lifetime(resource: &Resource, request: &Request) -> Result<Lifetime> {
         | Resource::Application(_)
         | Resource::Configuration(_)
         | Resource::Ephemeral(_) => Ok(Lifetime { ttl: Some(Lifetime::parse_ttl(ttl)?), owner: None }),
-        _ => Err(Error::Malformed(
-            "Only hosts, services on a host, applications, configurations and ephemerals have a ttl; leave it out here"
-                .to_owned(),
-        )
-        .into()),
+        _ => Err(Lifetime::misplaced().into()),
     }
 }
 
 /// Refuses a condition where there is no single record that it could be about.
-fn unconditional(when: &When) -> Result<()> {
+pub(super) fn unconditional(when: &When, about: &str) -> Result<()> {
     if *when == When::default() {
         return Ok(());
     }
-    let words = "A condition is about one record; this is about a service on all its hosts";
-    Err(Error::Malformed(words.to_owned()).into())
+    Err(Error::Malformed(format!("A condition is about one record; this is about {about}")).into())
 }
 
 pub(super) fn wrong_verb(resource: &Resource) -> Failure {

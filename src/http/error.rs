@@ -34,6 +34,8 @@ pub(super) enum Cause {
     HeadTooLarge(usize),
     /// The log was trimmed faster than a snapshot could be taken.
     Overtaken,
+    /// The body is not said to be JSON, where a web page could otherwise send it unasked.
+    NotJson,
     /// The body did not arrive in time.
     Slow,
     /// The body ended before its end, or is badly framed.
@@ -80,6 +82,9 @@ impl Failure {
             Cause::WrongVerb(verbs) => {
                 response.insert_header((header::ALLOW, allow(verbs)));
             }
+            Cause::Domain(Error::Precondition(Some(revision))) => {
+                response.insert_header((header::ETAG, format!("\"{revision}\"")));
+            }
             Cause::Store(StoreError::Unavailable(_)) | Cause::Domain(Error::Contended) | Cause::Overtaken => {
                 response.insert_header((header::RETRY_AFTER, "1"));
             }
@@ -96,11 +101,16 @@ impl Failure {
     }
 
     fn body(&self, message: &str, hint: Option<&str>) -> String {
-        let oldest = match &self.cause {
-            Cause::Store(StoreError::Trimmed { oldest }) => Some(*oldest),
-            _ => None,
-        };
-        body(message, hint, oldest)
+        let mut body = Body { hint, ..Body::new(message) };
+        match &self.cause {
+            Cause::Store(StoreError::Trimmed { oldest }) => body.oldest = Some(*oldest),
+            Cause::Domain(Error::Operation { op, error, .. }) => {
+                body.op = Some(*op);
+                body.revision = precondition(error);
+            }
+            _ => {}
+        }
+        body.to_json()
     }
 }
 
@@ -147,6 +157,11 @@ impl Cause {
                 "The log is trimmed faster than a snapshot is taken".to_owned(),
                 Some("ask again when less is written; the server's operator can keep more of the log".to_owned()),
             ),
+            Self::NotJson => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The body must be sent with Content-Type: application/json".to_owned(),
+                Some("curl does so with --json; web pages of other sites cannot".to_owned()),
+            ),
             Self::Slow => (StatusCode::REQUEST_TIMEOUT, "The request body did not arrive in time".to_owned(), None),
             Self::Broken => {
                 (StatusCode::BAD_REQUEST, "The request body is incomplete or badly framed".to_owned(), None)
@@ -164,6 +179,11 @@ fn domain_status(error: &Error) -> StatusCode {
         Error::Contended => StatusCode::SERVICE_UNAVAILABLE,
         Error::Precondition(_) => StatusCode::PRECONDITION_FAILED,
         Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        // What stands in the way is the state; the other errors are about the request.
+        Error::Operation { error, .. } => match **error {
+            Error::NotFound | Error::Unknown(_) | Error::Precondition(_) => StatusCode::CONFLICT,
+            _ => domain_status(error),
+        },
     }
 }
 
@@ -174,30 +194,52 @@ fn allow(verbs: &[Verb]) -> String {
             Verb::Get => "GET, HEAD",
             Verb::Put => "PUT",
             Verb::Delete => "DELETE",
+            Verb::Post => "POST",
         })
         .collect();
     words.join(", ")
 }
 
-/// Noah's error body.
-#[must_use]
-pub fn failure_body(message: &str, hint: Option<&str>) -> String {
-    body(message, hint, None)
+/// The revision of the record that a condition did not hold for.
+fn precondition(error: &Error) -> Option<u64> {
+    match error {
+        Error::Precondition(revision) => *revision,
+        _ => None,
+    }
 }
 
-/// The same, with the oldest revision of the log where that is what is wrong.
-fn body(message: &str, hint: Option<&str>, oldest: Option<u64>) -> String {
-    #[derive(Serialize)]
-    struct Body<'a> {
-        result: &'static str,
-        error_message: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        hint: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        oldest: Option<u64>,
+/// Noah's error body.
+#[derive(Serialize)]
+struct Body<'a> {
+    result: &'static str,
+    error_message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+    /// The oldest revision of the log, where that is what is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<u64>,
+    /// The operation of a transaction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    op: Option<usize>,
+    /// Where its record is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
+}
+
+impl<'a> Body<'a> {
+    fn new(message: &'a str) -> Self {
+        Self { result: "failure", error_message: message, hint: None, oldest: None, op: None, revision: None }
     }
-    serde_json::to_string(&Body { result: "failure", error_message: message, hint, oldest })
-        .expect("text always encodes")
+
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("text always encodes")
+    }
+}
+
+/// Noah's error body of these words.
+#[must_use]
+pub fn failure_body(message: &str, hint: Option<&str>) -> String {
+    Body { hint, ..Body::new(message) }.to_json()
 }
 
 impl From<Cause> for Failure {
@@ -224,6 +266,7 @@ mod tests {
 
     #[test]
     fn every_cause_has_its_status() {
+        let operation = |error| Error::Operation { op: 1, what: String::new(), error: Box::new(error) };
         let unavailable = StoreError::Unavailable("redis://user:secret@h".to_owned());
         let table: Vec<(Failure, u16)> = vec![
             (Error::Malformed("x".to_owned()).into(), 400),
@@ -242,7 +285,12 @@ mod tests {
             (Cause::AgentOnly.into(), 404),
             (Cause::HeadTooLarge(1).into(), 431),
             (Cause::Overtaken.into(), 503),
+            (Cause::NotJson.into(), 415),
             (Cause::Slow.into(), 408),
+            (operation(Error::Precondition(Some(1))).into(), 409),
+            (operation(Error::NotFound).into(), 409),
+            (operation(Error::invalid("x")).into(), 422),
+            (operation(Error::TooLarge { limit: 1 }).into(), 413),
             (Cause::Broken.into(), 400),
         ];
         for (failure, status) in table {

@@ -15,6 +15,7 @@ mod routes;
 mod server;
 mod snapshot;
 mod target;
+mod txn;
 mod unread;
 mod wait;
 mod waiting;

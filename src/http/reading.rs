@@ -90,7 +90,8 @@ impl Api {
             | Resource::LinkOn(_)
             | Resource::WatchOn(_)
             | Resource::Paused(..)
-            | Resource::Redrive(..) => Err(wrong_verb(resource)),
+            | Resource::Redrive(..)
+            | Resource::Transaction => Err(wrong_verb(resource)),
         }
     }
 

@@ -113,6 +113,13 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
+/// Whether the body is said to be JSON. A browser lets a page of another site send that only to a server that has
+/// agreed to it beforehand.
+pub fn says_json(request: &HttpRequest) -> bool {
+    let said = text(request.headers(), header::CONTENT_TYPE).unwrap_or_default();
+    said.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}
+
 /// The revisions that a list of entity tags stands for, in one header line or in several: none for `*`; 0, which
 /// no record has, for a tag that is not one of ours, or cannot be read. Weak tags count as well: a revision is
 /// what it is.

@@ -14,6 +14,8 @@ pub enum Verb {
     Put,
     /// DELETE.
     Delete,
+    /// POST.
+    Post,
 }
 
 impl Verb {
@@ -23,6 +25,7 @@ impl Verb {
             "GET" | "HEAD" => Some(Self::Get),
             "PUT" => Some(Self::Put),
             "DELETE" => Some(Self::Delete),
+            "POST" => Some(Self::Post),
             _ => None,
         }
     }
@@ -54,6 +57,8 @@ pub enum Resource {
     Events,
     /// `/snapshot`
     Snapshot,
+    /// `/txn`
+    Transaction,
     /// `/hosts` and so on
     All(Collection),
     /// `/hosts/H`
@@ -101,7 +106,7 @@ impl Resource {
     /// The verbs it takes, in the order `Allow` lists them.
     #[must_use]
     pub fn verbs(&self) -> &'static [Verb] {
-        use Verb::{Delete, Get, Put};
+        use Verb::{Delete, Get, Post, Put};
         match self {
             Self::All(Collection::Watches) => &[Get, Put, Delete],
             Self::Host(_)
@@ -114,6 +119,7 @@ impl Resource {
             Self::TagOn(_) | Self::LinkOn(_) => &[Put, Delete],
             Self::WatchOn(_) | Self::Paused(..) | Self::Redrive(..) => &[Put],
             Self::Watch(_) | Self::Letters(..) => &[Get, Delete],
+            Self::Transaction => &[Post],
             _ => &[Get],
         }
     }
@@ -147,6 +153,7 @@ pub fn resource(verb: Verb, path: &Path) -> Result<Resource, Error> {
         ["metrics"] => Resource::Metrics,
         ["events"] => Resource::Events,
         ["snapshot"] => Resource::Snapshot,
+        ["txn"] => Resource::Transaction,
         [collection] if is_listed(collection) => Resource::All(Collection::parse(collection).ok_or(Error::NotFound)?),
         [kind, _, verb_at_end] if changes && VERBS_AT_END.contains(verb_at_end) && *kind != "tags" => {
             return if slash { Err(Error::NotFound) } else { on_named(kind, words[1], verb_at_end) };

@@ -25,7 +25,7 @@ use super::{
     bare::Connection,
     error::{Cause, Failure},
     patience::IDLE,
-    request::{Request, read_body},
+    request::{Request, read_body, says_json},
     routes::{Resource, Verb, resource},
     target::Path,
     unread::closing,
@@ -104,7 +104,13 @@ impl Application {
         let trimmer = Trimmer::start(Arc::clone(&store), settings.retention);
         let stop = watch::Sender::new(false);
         let context = Context {
-            api: Api::new(Arc::clone(&store), agents, dispatcher.as_ref().map(Dispatcher::probe), stop.subscribe()),
+            api: Api::new(
+                Arc::clone(&store),
+                agents,
+                dispatcher.as_ref().map(Dispatcher::probe),
+                stop.subscribe(),
+                settings.ephemeral_max_bytes,
+            ),
             has_api: settings.api,
             ephemeral_max_bytes: settings.ephemeral_max_bytes,
             body_max_bytes: settings.body_max_bytes,
@@ -264,6 +270,9 @@ async fn answer(context: &Context, request: &HttpRequest, payload: &mut Payload)
     }
     if !context.has_api && !resource.is_about_the_process() {
         return Err(Cause::AgentOnly.into());
+    }
+    if verb == Verb::Post && !says_json(request) {
+        return Err(Cause::NotJson.into());
     }
     let limit = match resource {
         Resource::Ephemeral(_) if verb == Verb::Put => context.ephemeral_max_bytes,

@@ -4,12 +4,12 @@ use serde::Serialize;
 
 use super::{
     answer::Answer,
-    api::{Api, Result},
+    api::{Api, Result, changed, gone, unconditional},
     error::Failure,
     request::Request,
 };
 use crate::{
-    primitives::{Error, Frame, Key, Query, Reading, Record, View, dead_letter, watch},
+    primitives::{Committed, Error, Frame, Key, Plan, Query, Reading, Record, View, When, dead_letter, watch},
     watches::{Status, statuses},
 };
 
@@ -34,6 +34,20 @@ struct Letters {
     letters: usize,
 }
 
+impl Letters {
+    fn new(action: &'static str, done: &Committed) -> Self {
+        Self { action, result: "success", letters: done.results.iter().flatten().count() }
+    }
+}
+
+/// A plan about one letter under the request's conditions; one about all of them cannot have any.
+fn about(plan: Plan, watch: &str, revision: Option<u64>, when: &When) -> Result<Plan> {
+    match revision {
+        Some(revision) => Ok(plan.when(&Key::dead_letter(watch, revision), when)),
+        None => unconditional(when, "all dead letters of a watch").map(|()| plan),
+    }
+}
+
 impl Api {
     /// `GET /watches/NAME`
     pub(super) async fn watch_named(&self, name: &str) -> Result {
@@ -45,9 +59,10 @@ impl Api {
     }
 
     /// `PUT /watches/NAME/pause` and `…/resume`
-    pub(super) async fn pause(&self, name: &str, pause: bool) -> Result {
+    pub(super) async fn pause(&self, name: &str, pause: bool, request: &Request) -> Result {
         let key = self.named(name).await?.key;
-        let done = self.commit(&if pause { watch::pause(key, "on request") } else { watch::resume(key) }).await?;
+        let plan = if pause { watch::pause(key.clone(), "on request") } else { watch::resume(key.clone()) };
+        let done = self.commit(&plan.when(&key, &request.when)).await?;
         let record = done.record(0).ok_or(Error::NotFound)?;
         Ok(Answer::json(&View(record, Frame::Whole)).of_record(record.revision))
     }
@@ -91,19 +106,20 @@ impl Api {
     }
 
     /// `PUT /watches/NAME/dead/redrive`, and with a revision one of them: the watch's owner sends them again.
-    pub(super) async fn redrive(&self, name: &str, revision: Option<u64>) -> Result {
-        let plan = dead_letter::redrive(&self.name_of(name).await?, revision);
+    pub(super) async fn redrive(&self, name: &str, revision: Option<u64>, request: &Request) -> Result {
+        let name = self.name_of(name).await?;
+        let plan = about(dead_letter::redrive(&name, revision), &name, revision, &request.when)?;
         let done = self.commit(&plan).await?;
-        let letters = done.results.iter().flatten().count();
-        Ok(Answer::json(&Letters { action: "redrive", result: "success", letters }).at(done.revision))
+        let letters = Letters::new("redrive", &done);
+        Ok(if revision.is_some() { changed(&letters, &done, 0) } else { Answer::json(&letters).at(done.revision) })
     }
 
     /// `DELETE /watches/NAME/dead`, and with a revision one of them.
-    pub(super) async fn discard(&self, name: &str, revision: Option<u64>) -> Result {
-        let plan = dead_letter::discard(&self.name_of(name).await?, revision);
+    pub(super) async fn discard(&self, name: &str, revision: Option<u64>, request: &Request) -> Result {
+        let name = self.name_of(name).await?;
+        let plan = about(dead_letter::discard(&name, revision), &name, revision, &request.when)?;
         let done = self.commit(&plan).await?;
-        let letters = done.results.iter().flatten().count();
-        Ok(Answer::json(&Letters { action: "delete", result: "success", letters }).at(done.revision))
+        Ok(gone(&Letters::new("delete", &done), &done))
     }
 
     /// The name under which a watch's letters are kept.

@@ -305,6 +305,15 @@ impl Plan {
         Self { commit, refusals: Vec::new() }
     }
 
+    /// Has another plan's checks and operations behind its own; `refused` words the other's refusals.
+    #[must_use]
+    pub fn and(mut self, other: Plan, refused: impl Fn(Error) -> Error) -> Self {
+        self.commit.checks.extend(other.commit.checks);
+        self.commit.ops.extend(other.commit.ops);
+        self.refusals.extend(other.refusals.into_iter().map(refused));
+        self
+    }
+
     /// Asks for whole records in the results.
     #[must_use]
     pub fn whole(mut self) -> Self {
@@ -342,10 +351,7 @@ impl Plan {
     /// is about, if there is one.
     #[must_use]
     pub fn refusal(&self, check: usize, revision: Option<u64>) -> Error {
-        match self.refusals.get(check) {
-            Some(Error::Precondition(_)) | None => Error::Precondition(revision),
-            Some(other) => other.clone(),
-        }
+        self.refusals.get(check).map_or(Error::Precondition(revision), |refusal| refusal.clone().at(revision))
     }
 }
 
@@ -356,4 +362,15 @@ pub struct When {
     pub if_match: Option<Vec<u64>>,
     /// `If-None-Match: *`: the record must not be there.
     pub if_absent: bool,
+}
+
+impl When {
+    /// Whether they hold for a record at this revision; `None` is no record.
+    #[must_use]
+    pub fn holds(&self, revision: Option<u64>) -> bool {
+        let matches = |revisions: &Vec<u64>| {
+            revision.is_some_and(|revision| revisions.is_empty() || revisions.contains(&revision))
+        };
+        self.if_match.as_ref().is_none_or(matches) && !(self.if_absent && revision.is_some())
+    }
 }

@@ -84,7 +84,18 @@ fn asks_for_letters(watch: &Key) -> bool {
 /// Keeps a letter of the watch at `watch`, if that is still there and its part still held.
 #[must_use]
 pub fn put(watch: &Key, letter: &Letter, hold: Hold) -> Plan {
-    let edit = Edit::default()
+    let op = Op::put(key(&super::watch::name_of(watch), letter.revision), edit(letter));
+    Plan::new(vec![op]).held(hold).require(Check::Exists(watch.clone()), Error::NotFound)
+}
+
+/// Keeps a letter that was sent again in vain, if nobody discarded it meanwhile.
+#[must_use]
+pub fn keep(key: Key, letter: &Letter, hold: Hold) -> Plan {
+    Plan::new(vec![Op::edit(key, edit(letter))]).held(hold)
+}
+
+fn edit(letter: &Letter) -> Edit {
+    Edit::default()
         .set(CHANNEL, letter.channel.as_str())
         .set(ACTION, letter.action.as_str())
         .set(TIME, letter.time.to_string())
@@ -94,9 +105,7 @@ pub fn put(watch: &Key, letter: &Letter, hold: Hold) -> Plan {
         // The record itself also changes when it is asked to be sent again.
         .set(LAST, millis().to_string())
         .set(EVENT, letter.event.as_ref())
-        .leave(REDRIVEN);
-    let op = Op::put(key(&super::watch::name_of(watch), letter.revision), edit);
-    Plan::new(vec![op]).held(hold).require(Check::Exists(watch.clone()), Error::NotFound)
+        .leave(REDRIVEN)
 }
 
 /// Takes a letter that was delivered away.

@@ -32,6 +32,16 @@ pub enum Error {
     /// `If-Match` or `If-None-Match` did not hold; the record's revision, if there is a record.
     #[error("Precondition failed: {}", precondition(*.0))]
     Precondition(Option<u64>),
+    /// An operation of a transaction cannot be done, and so none was.
+    #[error("{}: {error}", operation(*.op, .what))]
+    Operation {
+        /// Which one, counted from 0.
+        op: usize,
+        /// What it says: `put /hosts/web1`; empty when that cannot be read.
+        what: String,
+        /// Why not.
+        error: Box<Error>,
+    },
     /// The data is longer than this many bytes.
     #[error("Data too large")]
     TooLarge {
@@ -50,7 +60,21 @@ fn precondition(revision: Option<u64>) -> String {
     }
 }
 
+fn operation(op: usize, what: &str) -> String {
+    if what.is_empty() { format!("operation {op}") } else { format!("operation {op} ({what})") }
+}
+
 impl Error {
+    /// The same, of a record that is at this revision; `None` is no record.
+    #[must_use]
+    pub fn at(self, revision: Option<u64>) -> Self {
+        match self {
+            Self::Precondition(_) => Self::Precondition(revision),
+            Self::Operation { op, what, error } => Self::Operation { op, what, error: Box::new(error.at(revision)) },
+            other => other,
+        }
+    }
+
     /// A value that is not allowed, with words that say what is.
     pub fn invalid(words: impl Into<String>) -> Self {
         Self::Invalid(words.into())
@@ -76,6 +100,11 @@ impl Error {
                     .to_owned(),
             ),
             Self::Unknown(hint) => Some((*hint).to_owned()),
+            Self::Operation { error, .. } if **error == Self::NotFound => Some(
+                "every operation is judged by the state before the transaction: what it needs has to be there already"
+                    .to_owned(),
+            ),
+            Self::Operation { error, .. } => error.hint(),
             Self::Precondition(_) => Some("read the record again and decide anew".to_owned()),
             _ => None,
         }

@@ -108,6 +108,14 @@ impl Lifetime {
             .ok_or_else(|| Error::Malformed("ttl is from 500ms to 30d, written 500ms, 30s, 10m, 1h or 30d".to_owned()))
     }
 
+    /// What to say where nothing has a lifetime.
+    #[must_use]
+    pub fn misplaced() -> Error {
+        let words =
+            "Only hosts, services on a host, applications, configurations and ephemerals have a ttl; leave it out here";
+        Error::Malformed(words.to_owned())
+    }
+
     /// What a put with this lifetime does to its record's lease.
     #[must_use]
     pub fn change(&self, ending: Vec<Ending>) -> LeaseChange {

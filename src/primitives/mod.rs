@@ -27,6 +27,7 @@ mod secret;
 pub mod service;
 mod status;
 pub mod tag;
+pub mod transaction;
 pub mod watch;
 
 pub use change::{Action, Applied, Check, Commit, Committed, Edit, Hold, Op, Plan, When};

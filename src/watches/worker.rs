@@ -259,7 +259,7 @@ impl Watched {
         };
         tracing::warn!(watch = %self.id, revision, endpoint = %self.watch.endpoint, attempt, why, "a dead letter was not delivered; it is kept");
         (letter.attempts, letter.why) = (attempt, why);
-        dead_letter::put(&self.key, &letter, self.hold)
+        dead_letter::keep(key.clone(), &letter, self.hold)
     }
 
     /// Commits, however long the store is away; `false` when told to stop before, or it is not its business any more.

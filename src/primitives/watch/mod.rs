@@ -130,9 +130,9 @@ pub fn put(wanted: &Registration, read: Reading, object: Option<Check>, when: &W
     let head = read.revision;
     let siblings_now = &read.records();
     let key = Key::watch(watch.pattern.as_str(), watch.endpoint.as_str());
-    let exists = siblings_now.iter().any(|sibling| sibling.key == key);
-    // With `If-None-Match: *` an existing watch is a failed precondition, which the commit finds.
-    if !(exists && when.if_absent) {
+    let exists = siblings_now.iter().find(|sibling| sibling.key == key);
+    // A condition that does not hold is told before any other rule; the commit finds it.
+    if when.holds(exists.map(|watch| watch.revision)) {
         refuse_overlap(watch, &key, siblings_now)?;
     }
     let index = siblings(&watch.endpoint);
