@@ -8,6 +8,9 @@ use super::Store;
 /// sweeper knows of each before it is due, whoever gave it.
 const EVERY: Duration = Duration::from_millis(400);
 
+/// How long it rests at least, so that what is due soon after each other is ended together.
+const REST: Duration = Duration::from_millis(20);
+
 /// What one [`Store::sweep`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
@@ -51,7 +54,7 @@ async fn keep_sweeping(store: Arc<dyn Store>) {
                 if swept.ended > 0 {
                     tracing::debug!(ended = swept.ended, "leases are over");
                 }
-                if swept.more { Duration::ZERO } else { swept.next.unwrap_or(EVERY).min(EVERY) }
+                if swept.more { Duration::ZERO } else { swept.next.unwrap_or(EVERY).clamp(REST, EVERY) }
             }
             Err(error) => {
                 if !std::mem::replace(&mut failed, true) {
