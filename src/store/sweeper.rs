@@ -3,10 +3,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 
 use super::Store;
+use crate::primitives::Lifetime;
 
-/// How often it looks at least. No lease is as short ([`Lifetime::SHORTEST`](crate::primitives::Lifetime)), so every
+/// How often it looks at least. No lease is as short, so every
 /// sweeper knows of each before it is due, whoever gave it.
 const EVERY: Duration = Duration::from_millis(400);
+
+const _: () = assert!(EVERY.as_millis() < Lifetime::SHORTEST as u128);
 
 /// How long it rests at least, so that what is due soon after each other is ended together.
 const REST: Duration = Duration::from_millis(20);
