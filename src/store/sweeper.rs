@@ -5,8 +5,7 @@ use tokio::task::JoinHandle;
 use super::Store;
 use crate::primitives::Lifetime;
 
-/// How often it looks at least. No lease is as short, so every
-/// sweeper knows of each before it is due, whoever gave it.
+/// How often it looks at least. No lease is as short, so every sweeper knows of each before it is due, whoever gave it.
 const EVERY: Duration = Duration::from_millis(400);
 
 const _: () = assert!(EVERY.as_millis() < Lifetime::SHORTEST as u128);
