@@ -8,7 +8,7 @@ use serde_json::Value;
 use url::{Host, Url};
 
 use super::failure::{Failure, causes};
-use crate::settings::shown_url;
+use crate::{primitives::Cause, settings::shown_url};
 
 /// What a segment of a path may hold as it is: the unreserved letters of RFC 3986, and a few that read well.
 const SEGMENT: &AsciiSet =
@@ -48,6 +48,8 @@ impl Target {
 pub struct Client {
     base: Url,
     http: reqwest::Client,
+    /// What led to what is written: a command that a poke ran says so in its environment.
+    cause: Option<Cause>,
 }
 
 /// One request.
@@ -129,7 +131,9 @@ impl Client {
             builder = builder.tls_certs_only([]);
         }
         let http = builder.build().map_err(|error| Failure::from_error("no HTTP client could be made", &error))?;
-        Ok(Self { base, http })
+        // One that is not as it should be is not worth a failure.
+        let cause = std::env::var("NOAH_CAUSE").ok().and_then(|cause| Cause::parse(&cause).ok().flatten());
+        Ok(Self { base, http, cause })
     }
 
     /// Sends a request; an answer that is no success is a failure with the server's words.
@@ -201,6 +205,9 @@ impl Client {
         }
         if request.if_absent {
             builder = builder.header(header::IF_NONE_MATCH, "*");
+        }
+        if let Some(cause) = &self.cause {
+            builder = builder.header("noah-cause", cause.as_str());
         }
         match request.body {
             Some(body) => builder.body(body),

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     agents::Agents,
     primitives::{
-        Check, Collection, Committed, Error, Frame, Lifetime, Plan, Record, When, application, configuration,
+        Check, Collection, Commit, Committed, Error, Frame, Lifetime, Plan, Record, When, application, configuration,
         ephemeral, host, link, service, tag, watch,
     },
     store::{Feed, Store, StoreError},
@@ -39,6 +39,8 @@ pub struct Api {
     pub(super) probe: Option<Probe>,
     pub(super) ephemeral_max_bytes: usize,
     agents: Agents,
+    /// What led to the request that is being answered.
+    cause: Option<crate::primitives::Cause>,
     registering: Arc<Semaphore>,
     pub(super) stopping: Receiver<bool>,
 }
@@ -56,11 +58,24 @@ impl Api {
         ephemeral_max_bytes: usize,
     ) -> Self {
         let feed = Feed::new(Arc::clone(&store));
-        Self { store, feed, probe, ephemeral_max_bytes, agents, registering: Arc::new(Semaphore::new(1)), stopping }
+        Self {
+            store,
+            feed,
+            probe,
+            ephemeral_max_bytes,
+            agents,
+            cause: None,
+            registering: Arc::new(Semaphore::new(1)),
+            stopping,
+        }
     }
 
     /// Answers one request.
     pub async fn answer(&self, verb: Verb, resource: &Resource, request: &Request) -> Result {
+        if request.cause.is_some() && self.cause.is_none() {
+            let api = Self { cause: request.cause.clone(), ..self.clone() };
+            return Box::pin(api.answer(verb, resource, request)).await;
+        }
         match verb {
             Verb::Get => self.get(resource, request).await,
             Verb::Put => self.put(resource, request).await,
@@ -176,12 +191,19 @@ impl Api {
 
     /// Commits a plan, or tells what its refusal means.
     pub(super) async fn commit(&self, plan: &Plan) -> Result<Committed> {
-        self.store.commit(&plan.commit).await.map_err(|error| match error {
+        self.store_plan(plan).await.map_err(|error| match error {
             StoreError::Refused { check, revision, head } => {
                 Failure::from(plan.refusal(check, revision)).at(Some(revision.unwrap_or(head)))
             }
             other => other.into(),
         })
+    }
+
+    async fn store_plan(&self, plan: &Plan) -> std::result::Result<Committed, StoreError> {
+        match &self.cause {
+            None => self.store.commit(&plan.commit).await,
+            cause => self.store.commit(&Commit { cause: cause.clone(), ..plan.commit.clone() }).await,
+        }
     }
 
     /// An edit of one record, answered with all of it; with `null` where there is none.
@@ -215,7 +237,7 @@ impl Api {
         while start.elapsed() < TRY {
             let read = self.store.read(&watch::before_put(wanted)).await?;
             let plan = watch::put(wanted, read, object.clone(), &request.when)?;
-            match self.store.commit(&plan.commit).await {
+            match self.store_plan(&plan).await {
                 Ok(done) => return Ok(done),
                 Err(StoreError::Refused { check, revision, head }) => match plan.refusal(check, revision) {
                     Error::Contended => {}

@@ -16,7 +16,7 @@ use super::{
     error::{Cause, Failure},
     target::{Parameters, encode},
 };
-use crate::primitives::{Error, Key, When};
+use crate::primitives::{self, Error, Key, When};
 
 /// What of a request the handlers look at, besides its verb and its resource.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Request {
     pub when: When,
     /// What a reader has already.
     pub known: Option<Known>,
+    /// What led to a write, as the client says.
+    pub cause: Option<primitives::Cause>,
     /// Whether only the head of the answer is wanted.
     pub head_only: bool,
     /// Where a stream that broke had come to.
@@ -60,6 +62,7 @@ impl Request {
                 if_absent: none_match.as_ref().is_some_and(Vec::is_empty),
             },
             known: none_match.map(Known),
+            cause: cause(headers)?,
             head_only: request.method() == Method::HEAD,
             last_event_id: headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(ToOwned::to_owned),
             accept: text(headers, header::ACCEPT).map(ToOwned::to_owned),
@@ -107,6 +110,12 @@ impl Request {
                 || range.strip_suffix("/*").is_some_and(|wanted| wanted.eq_ignore_ascii_case(kind))
         })
     }
+}
+
+/// What the header `Noah-Cause` says, or the values of several of them one after the other.
+fn cause(headers: &HeaderMap) -> Result<Option<primitives::Cause>, Error> {
+    let lines: Vec<&str> = headers.get_all("noah-cause").map(|line| line.to_str().unwrap_or("\0")).collect();
+    primitives::Cause::parse(&lines.join(" "))
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {

@@ -1,7 +1,7 @@
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use super::{Error, Key, LeaseChange, Record, Select};
+use super::{Cause, Error, Key, LeaseChange, Record, Select};
 
 /// What has to hold for a commit to happen at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -190,6 +190,8 @@ pub struct Commit {
     pub ops: Vec<Op>,
     /// Whether [`Applied::record`] is wanted.
     pub whole: bool,
+    /// What led to it.
+    pub cause: Option<Cause>,
 }
 
 impl Commit {
@@ -301,7 +303,7 @@ impl Plan {
     /// A plan of these operations, committed now.
     #[must_use]
     pub fn new(ops: Vec<Op>) -> Self {
-        let commit = Commit { now: super::millis(), checks: Vec::new(), ops, whole: false };
+        let commit = Commit { now: super::millis(), checks: Vec::new(), ops, whole: false, cause: None };
         Self { commit, refusals: Vec::new() }
     }
 

@@ -1,6 +1,6 @@
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{Action, Collection, Frame, Record, View, decode_segment, rfc3339};
+use super::{Action, Cause, Collection, Frame, Record, View, decode_segment, rfc3339};
 
 /// What one record's change looked like. The log is made of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Event {
     pub action: Action,
     /// The record as it was afterwards; when it is gone, as it was before.
     pub record: Record,
+    /// What led to it, as whoever made the change said.
+    pub cause: Option<Cause>,
 }
 
 impl Event {
@@ -20,7 +22,7 @@ impl Event {
     /// its last change.
     #[must_use]
     pub fn current(record: Record) -> Self {
-        Self { revision: record.revision, time: record.updated_at, action: Action::Current, record }
+        Self { revision: record.revision, time: record.updated_at, action: Action::Current, record, cause: None }
     }
 
     /// Whether the record is no longer there: it was deleted, or has expired and is of a kind that does not stay then.
@@ -95,6 +97,9 @@ impl Serialize for EventJson<'_> {
         map.serialize_entry("path", &event.path())?;
         map.serialize_entry("revision", &event.revision)?;
         map.serialize_entry("time", &rfc3339(event.time))?;
+        if let Some(cause) = &event.cause {
+            map.serialize_entry("cause", cause)?;
+        }
         map.end()
     }
 }

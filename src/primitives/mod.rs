@@ -5,6 +5,7 @@
 //! original's JSON. Nothing here does I/O, so nothing here knows HTTP, a database or a runtime.
 
 pub mod application;
+mod cause;
 mod change;
 pub mod configuration;
 pub mod dead_letter;
@@ -30,6 +31,7 @@ pub mod tag;
 pub mod transaction;
 pub mod watch;
 
+pub use cause::Cause;
 pub use change::{Action, Applied, Check, Commit, Committed, Edit, Hold, Op, Plan, When};
 pub use endpoint::Endpoint;
 pub use error::Error;

@@ -4,6 +4,7 @@ mod agents;
 mod amqp;
 mod bad_input;
 mod block;
+mod cause;
 mod cli;
 mod cli_watch;
 mod conditions;

@@ -45,10 +45,19 @@ local function told(flat)
   return public
 end
 
+-- What led to the commit under way; what is due has no such cause.
+local cause
+
 local function event(action, key, flat)
   head = head + 1
-  redis.call('XADD', prefix .. 'log', string.format('%d-0', head),
-    't', time, 'a', action, 'k', key, 'r', cmsgpack.pack(told(flat)))
+  local entry = {'t', time, 'a', action, 'k', key}
+  if cause then
+    entry[7], entry[8] = 'c', cause
+  end
+  -- The record comes last: `log.lua` counts its bytes.
+  entry[#entry + 1] = 'r'
+  entry[#entry + 1] = cmsgpack.pack(told(flat))
+  redis.call('XADD', prefix .. 'log', string.format('%d-0', head), unpack(entry))
 end
 
 local function applied(action, key, revision, flat)

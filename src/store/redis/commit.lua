@@ -21,6 +21,7 @@ if more then
   save_head()
   return answer()
 end
+cause = commit.cause
 
 -- Each check gives whether it holds, and the revision of the record it is about.
 local checks = {}

@@ -5,7 +5,9 @@ use uuid::Uuid;
 
 use super::{Cursor, StoreError, leases, owners, settle::settle, view};
 use crate::{
-    primitives::{Action, Applied, Check, Commit, Committed, Edit, Ending, Key, LeaseChange, Op, Record, Select},
+    primitives::{
+        Action, Applied, Cause, Check, Commit, Committed, Edit, Ending, Key, LeaseChange, Op, Record, Select,
+    },
     store::{
         clock::{Clock, Now},
         codec::{Body, Stored, pack},
@@ -19,11 +21,13 @@ pub(super) fn commit(
     clock: &Clock,
     head: &mut u64,
 ) -> Result<Committed, StoreError> {
-    let mut change = Change { connection, now: commit.now, whole: commit.whole, head, clock: Now::default() };
+    let mut change =
+        Change { connection, now: commit.now, whole: commit.whole, head, clock: Now::default(), cause: None };
     let gives = commit.ops.iter().any(|op| matches!(op, Op::Put { lease: LeaseChange::Lease(_), .. }));
     let look = clock.look();
     change.clock = settle(&mut change, look, gives)?;
     clock.heard(look, change.clock.now);
+    change.cause = commit.cause.as_ref().map(Cause::as_str);
     for (check, what) in commit.checks.iter().enumerate() {
         if let Err(revision) = change.holds(what)? {
             return Err(StoreError::Refused { check, revision, head: *change.head });
@@ -56,6 +60,8 @@ pub(super) struct Change<'a> {
     pub(super) head: &'a mut u64,
     /// The clock that the leases it gives go by.
     pub(super) clock: Now,
+    /// What led to them; what is due has no cause.
+    pub(super) cause: Option<&'a str>,
 }
 
 impl Change<'_> {
@@ -251,8 +257,17 @@ impl Change<'_> {
     fn event(&mut self, action: Action, record: &Record) -> Result<u64, StoreError> {
         *self.head += 1;
         self.connection
-            .prepare_cached("INSERT INTO events (revision, time, action, key, record) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![*self.head, self.now, action.as_str(), record.key.as_str(), pack(&Stored::of(record))])?;
+            .prepare_cached(
+                "INSERT INTO events (revision, time, action, key, record, cause) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                *self.head,
+                self.now,
+                action.as_str(),
+                record.key.as_str(),
+                pack(&Stored::of(record)),
+                self.cause
+            ])?;
         Ok(*self.head)
     }
 

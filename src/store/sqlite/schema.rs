@@ -5,10 +5,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{BUSY, StoreError};
 
 /// The steps, in order; a database's `user_version` is the number of steps it has taken.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     include_str!("../../../migrations/sqlite/0001_registry.sql"),
     include_str!("../../../migrations/sqlite/0002_owners.sql"),
     include_str!("../../../migrations/sqlite/0003_leases.sql"),
+    include_str!("../../../migrations/sqlite/0004_cause.sql"),
 ];
 
 /// Takes the steps that are missing, under the database's write lock, so that one process at a time does.

@@ -163,7 +163,8 @@ fn write(
             }
             Request::Sweep(reply) => {
                 let (connection, head) = (&*transaction, &mut head);
-                let mut change = Change { connection, now: millis(), whole: false, head, clock: Now::default() };
+                let mut change =
+                    Change { connection, now: millis(), whole: false, head, clock: Now::default(), cause: None };
                 let look = clock.look();
                 let (swept, at) = settle::some(&mut change, look, false)?;
                 clock.heard(look, at.now);
