@@ -8,6 +8,7 @@ use std::{
 
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch::Receiver};
+use uuid::Uuid;
 
 use super::{
     answer::Answer,
@@ -18,8 +19,8 @@ use super::{
 use crate::{
     agents::Agents,
     primitives::{
-        Check, Collection, Committed, Error, Frame, Lifetime, Plan, Record, When, application, configuration,
-        ephemeral, host, link, service, tag, watch,
+        Check, Collection, Committed, Error, Frame, Key, Lifetime, Plan, Record, When, application, configuration,
+        ephemeral, host, link, service, session, tag, watch,
     },
     store::{Feed, Store, StoreError},
     watches::Probe,
@@ -96,6 +97,15 @@ impl Api {
                 let done = self.register(&wanted, None, request).await?;
                 Ok(changed(&watch::put_answer(&wanted, &done), &done, 0))
             }
+            Resource::All(Collection::Sessions) => {
+                let done = self.commit(&session::put(body)?).await?;
+                Ok(changed(&session::change_answer(&done), &done, 0).expiring(session::ttl(&done)))
+            }
+            Resource::Session(id) => {
+                let done = self.commit(&session::renew(*id, body, when)?).await?;
+                Ok(changed(&session::change_answer(&done), &done, 0).expiring(session::ttl(&done)))
+            }
+            Resource::Lock(name) => self.acquire(name, request).await,
             Resource::TagOn(key) => self.edited(&tag::put(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Record(key)) => self.edited(&link::put(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Service(name)) => {
@@ -119,9 +129,11 @@ impl Api {
 
     async fn delete(&self, resource: &Resource, request: &Request) -> Result {
         let (body, when) = (&request.body[..], &request.when);
+        let owner = &lifetime(resource, request)?.owner;
         match resource {
             Resource::Host(name) => {
-                let done = self.commit(&host::delete(name, when)).await?;
+                let plan = host::delete(name, when).owned(&host::key(name), owner.as_ref());
+                let done = self.commit(&plan).await?;
                 Ok(gone(&host::delete_answer(name, &done), &done))
             }
             Resource::Service(name) => {
@@ -130,11 +142,15 @@ impl Api {
                 Ok(gone(&service::delete_everywhere_answer(name, &done), &done))
             }
             Resource::ServiceOnHost(service, host) => {
-                let done = self.commit(&service::delete(service, host, when)).await?;
+                let done = self
+                    .commit(&service::delete(service, host, when).owned(&Key::service(service, host), owner.as_ref()))
+                    .await?;
                 Ok(gone(&service::delete_answer(service, host, &done), &done))
             }
             Resource::Application(name) => {
-                let done = self.commit(&application::delete(name, when)).await?;
+                let done = self
+                    .commit(&application::delete(name, when).owned(&application::key(name), owner.as_ref()))
+                    .await?;
                 Ok(gone(&application::delete_answer(name, &done), &done))
             }
             Resource::Attached(name, config) => {
@@ -142,17 +158,25 @@ impl Api {
                 Ok(gone(&application::detach_answer(name, config, &done), &done))
             }
             Resource::Configuration(name) => {
-                let done = self.commit(&configuration::delete(name, when)).await?;
+                let done = self
+                    .commit(&configuration::delete(name, when).owned(&configuration::key(name), owner.as_ref()))
+                    .await?;
                 Ok(gone(&configuration::delete_answer(name, &done), &done))
             }
             Resource::Ephemeral(path) => {
-                let done = self.commit(&ephemeral::delete(path, when)).await?;
+                let done =
+                    self.commit(&ephemeral::delete(path, when).owned(&Key::ephemeral(path), owner.as_ref())).await?;
                 Ok(gone(&ephemeral::delete_answer(path, &done), &done))
             }
             Resource::All(Collection::Watches) => {
                 let done = self.commit(&watch::delete(body, when)?).await?;
                 Ok(gone(&watch::change_answer(&done), &done))
             }
+            Resource::Session(id) => {
+                let done = self.commit(&session::delete(*id, when)).await?;
+                Ok(gone(&session::change_answer(&done), &done))
+            }
+            Resource::Lock(name) => self.release(name, request).await,
             Resource::Watch(name) => self.remove_watch(name, request).await,
             Resource::Letters(name, revision) => self.discard(name, *revision).await,
             Resource::TagOn(key) => self.edited(&tag::delete(key.clone(), body, when)?).await,
@@ -233,21 +257,36 @@ fn gone<T: Serialize>(body: &T, done: &Committed) -> Answer {
     Answer::json(body).at(done.revision)
 }
 
-/// The lifetime that a PUT gives; only what is put by itself has one.
+/// The lifetime that a PUT gives, and the owner that a DELETE asks for; only what is put by itself has one, and a watch
+/// a session.
 fn lifetime(resource: &Resource, request: &Request) -> Result<Lifetime> {
-    let Some(ttl) = request.parameters.get("ttl") else { return Ok(Lifetime::default()) };
-    match resource {
+    let ttl = request.parameters.get("ttl");
+    let owner = session(request)?.map(session::key);
+    let (has_ttl, has_session) = match resource {
         Resource::Host(_)
         | Resource::ServiceOnHost(..)
         | Resource::Application(_)
         | Resource::Configuration(_)
-        | Resource::Ephemeral(_) => Ok(Lifetime { ttl: Some(Lifetime::parse_ttl(ttl)?), owner: None }),
-        _ => Err(Error::Malformed(
-            "Only hosts, services on a host, applications, configurations and ephemerals have a ttl; leave it out here"
-                .to_owned(),
-        )
-        .into()),
+        | Resource::Ephemeral(_) => (true, true),
+        Resource::All(Collection::Watches) | Resource::WatchOn(_) | Resource::Lock(_) => (false, true),
+        _ => (false, false),
+    };
+    if ttl.is_some() && !has_ttl {
+        let words = "Only hosts, services on a host, applications, configurations and ephemerals have a ttl; leave it \
+                     out here";
+        return Err(Error::Malformed(words.to_owned()).into());
     }
+    if owner.is_some() && !has_session {
+        let words = "Only hosts, services on a host, applications, configurations, ephemerals, watches and locks \
+                     have a session; leave it out here";
+        return Err(Error::Malformed(words.to_owned()).into());
+    }
+    Ok(Lifetime { ttl: ttl.map(Lifetime::parse_ttl).transpose()?, owner })
+}
+
+/// The session that a request is for.
+pub(super) fn session(request: &Request) -> Result<Option<Uuid>> {
+    Ok(request.parameters.get("session").map(session::parse_id).transpose()?)
 }
 
 /// Refuses a condition where there is no single record that it could be about.
