@@ -94,7 +94,7 @@ impl Api {
             }
             Resource::All(Collection::Watches) => {
                 let wanted = watch::parse(body, &self.agents.schemes())?;
-                let done = self.register(&wanted, None, request).await?;
+                let done = self.register(&wanted, None, lifetime, request).await?;
                 Ok(changed(&watch::put_answer(&wanted, &done), &done, 0))
             }
             Resource::All(Collection::Sessions) => {
@@ -118,7 +118,7 @@ impl Api {
                     Object::Service(name) => watch::service_everywhere(name),
                 };
                 let wanted = watch::parse_for(&pattern, body, &self.agents.schemes())?;
-                let done = self.register(&wanted, Some(check), request).await?;
+                let done = self.register(&wanted, Some(check), lifetime, request).await?;
                 Ok(changed(&done.record(0).map(watch::name), &done, 0))
             }
             Resource::Paused(name, paused) => self.pause(name, *paused).await,
@@ -221,6 +221,7 @@ impl Api {
         &self,
         wanted: &watch::Registration,
         object: Option<Check>,
+        lifetime: &Lifetime,
         request: &Request,
     ) -> Result<Committed> {
         self.agents.check(&wanted.watch).map_err(Error::invalid)?;
@@ -229,7 +230,7 @@ impl Api {
         let start = Instant::now();
         while start.elapsed() < TRY {
             let read = self.store.read(&watch::before_put(wanted)).await?;
-            let plan = watch::put(wanted, read, object.clone(), &request.when)?;
+            let plan = watch::put(wanted, read, object.clone(), lifetime, &request.when)?;
             match self.store.commit(&plan.commit).await {
                 Ok(done) => return Ok(done),
                 Err(StoreError::Refused { check, revision, head }) => match plan.refusal(check, revision) {
