@@ -51,6 +51,7 @@ pub struct Client {
 }
 
 /// One request.
+#[derive(Clone)]
 pub struct Request {
     method: Method,
     path: String,
