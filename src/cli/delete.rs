@@ -36,7 +36,9 @@ impl Args {
         let path = encode_path(&self.path)?;
         let client = self.target.client()?;
         let body = body::of(&self.path, self.words)?;
-        let answer = block_on(client.send(Request::new(Method::DELETE, path).maybe("session", self.session).body(body).if_match(self.if_match)))?;
+        let answer = block_on(client.send(
+            Request::new(Method::DELETE, path).maybe("session", self.session).body(body).if_match(self.if_match),
+        ))?;
         put::report(&self.path, &answer, self.output)
     }
 }
