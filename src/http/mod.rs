@@ -7,6 +7,7 @@ mod dashboard;
 mod error;
 mod events;
 mod lists;
+mod locks;
 mod metrics;
 mod patience;
 mod reading;

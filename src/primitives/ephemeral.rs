@@ -18,7 +18,7 @@ pub fn put(path: &EphemeralPath, data: Vec<u8>, lifetime: &Lifetime, when: &When
     let key = Key::ephemeral(path);
     let edit = Edit::default().set(DATA, data);
     let lease = lifetime.change(vec![Ending::Delete(key.clone())]);
-    Plan::new(vec![Op::put(key.clone(), edit).signal().leased(lease)]).when(&key, when)
+    Plan::new(vec![Op::put(key.clone(), edit).signal().leased(lease)]).tied(lifetime).when(&key, when)
 }
 
 /// The answer to [`put`].

@@ -22,6 +22,11 @@ impl Client {
         Self { root, http }
     }
 
+    /// The server's root, without a slash at the end.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
     /// A request that is yet to be sent.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.root))
