@@ -10,6 +10,7 @@ mod body;
 mod child;
 mod client;
 mod completions;
+mod converged;
 mod delete;
 mod demo;
 mod failure;
@@ -72,6 +73,7 @@ enum Command {
     /// List what is stored of one kind
     List(list::Args),
     Block(block::Args),
+    Converged(converged::Args),
     Lock(lock::Args),
     /// Keep a session while a command runs; list, show and end sessions
     #[command(subcommand)]
@@ -101,6 +103,7 @@ pub fn run() -> ExitCode {
         Command::Txn(args) => args.run(),
         Command::List(args) => args.run(),
         Command::Block(args) => args.run(),
+        Command::Converged(args) => args.run(),
         Command::Lock(args) => args.run(),
         Command::Session(command) => command.run(),
         Command::Watch(command) => command.run(),

@@ -3,6 +3,7 @@
 mod answer;
 mod api;
 mod bare;
+mod convergence;
 mod dashboard;
 mod error;
 mod events;

@@ -44,6 +44,7 @@ impl Api {
             }
             Resource::Metrics => self.metrics().await,
             Resource::Events => self.events(request).await,
+            Resource::Convergence => self.convergence(request).await,
             Resource::Snapshot => snapshot::answer(self.store.as_ref(), request.head_only).await,
             Resource::All(collection) => self.all(*collection, request, look).await,
             Resource::Host(name) => whole(host::key(name), look).await,

@@ -59,6 +59,8 @@ pub enum Resource {
     Events,
     /// `/snapshot`
     Snapshot,
+    /// `/convergence`
+    Convergence,
     /// `/txn`
     Transaction,
     /// `/hosts` and so on
@@ -162,6 +164,7 @@ pub fn resource(verb: Verb, path: &Path) -> Result<Resource, Error> {
         ["metrics"] => Resource::Metrics,
         ["events"] => Resource::Events,
         ["snapshot"] => Resource::Snapshot,
+        ["convergence"] => Resource::Convergence,
         ["txn"] => Resource::Transaction,
         [collection] if is_listed(collection) => Resource::All(Collection::parse(collection).ok_or(Error::NotFound)?),
         [kind, _, verb_at_end] if changes && VERBS_AT_END.contains(verb_at_end) && *kind != "tags" => {

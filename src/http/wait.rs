@@ -73,6 +73,10 @@ impl Wait {
     /// # Errors
     /// [`Error::Malformed`], with what to write instead.
     pub fn parse(resource: &Resource, parameters: &Parameters) -> Result<Option<Self>, Error> {
+        if matches!(resource, Resource::Convergence) {
+            // It has a way of its own.
+            return Ok(None);
+        }
         let subject = subject(resource);
         let Some(time) = parameters.get("wait") else {
             // By itself, `after` of a list is where its page begins.

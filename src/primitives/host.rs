@@ -38,6 +38,12 @@ pub fn put(name: &Name, body: &[u8], lifetime: &Lifetime, when: &When) -> Result
     Ok(Plan::new(vec![put]).tied(lifetime).when(&key, when))
 }
 
+/// The status of a host.
+#[must_use]
+pub fn status(record: &Record) -> &str {
+    record.text(STATUS)
+}
+
 /// The answer to [`put`].
 #[derive(Debug, Serialize)]
 pub struct PutAnswer<'a> {

@@ -24,6 +24,7 @@ mod name;
 mod params;
 mod pattern;
 mod query;
+pub mod receipt;
 mod record;
 mod secret;
 pub mod service;

@@ -9,6 +9,7 @@ mod cli;
 mod cli_watch;
 mod conditions;
 mod contract;
+mod convergence;
 mod crash;
 mod edges;
 mod egress;
