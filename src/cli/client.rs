@@ -53,6 +53,7 @@ pub struct Client {
 }
 
 /// One request.
+#[derive(Clone)]
 pub struct Request {
     method: Method,
     path: String,

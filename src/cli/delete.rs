@@ -22,6 +22,9 @@ pub struct Args {
     /// Only if the record is at this revision (its ETag)
     #[arg(long, value_name = "REVISION")]
     if_match: Option<u64>,
+    /// Only if the record is tied to this session
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -33,7 +36,9 @@ impl Args {
         let path = encode_path(&self.path)?;
         let client = self.target.client()?;
         let body = body::of(&self.path, self.words)?;
-        let answer = block_on(client.send(Request::new(Method::DELETE, path).body(body).if_match(self.if_match)))?;
+        let answer = block_on(client.send(
+            Request::new(Method::DELETE, path).maybe("session", self.session).body(body).if_match(self.if_match),
+        ))?;
         put::report(&self.path, &answer, self.output)
     }
 }

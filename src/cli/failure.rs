@@ -32,6 +32,11 @@ impl Failure {
         Self { code: 3, message: message.into(), hint: None }
     }
 
+    /// The end of a command that ends as another did. Without a message there is nothing to tell.
+    pub fn exit(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None }
+    }
+
     /// Whether it is that the server could not be reached, which may pass.
     pub fn is_unreachable(&self) -> bool {
         self.code == 3
@@ -56,7 +61,7 @@ impl Failure {
 
     /// Tells it on stderr and gives the exit code.
     pub fn report(self) -> ExitCode {
-        if self.code != 0 {
+        if !self.message.is_empty() {
             let hint = self.hint.map(|hint| format!("\n  {hint}")).unwrap_or_default();
             // When stderr is closed there is nobody left to tell.
             let _ = writeln!(io::stderr(), "noah: {}{hint}", self.message);

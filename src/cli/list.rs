@@ -24,6 +24,8 @@ pub enum Kind {
     Ephemerals,
     Tags,
     Watches,
+    Sessions,
+    Locks,
 }
 
 /// Lists what is stored of one kind.
@@ -98,6 +100,8 @@ impl Kind {
             Self::Ephemerals => "ephemerals",
             Self::Tags => "tags",
             Self::Watches => "watches",
+            Self::Sessions => "sessions",
+            Self::Locks => "locks",
         }
     }
 
@@ -119,6 +123,10 @@ impl Kind {
             }),
             Self::Tags => by_name(json, ["TAG", "MEMBERS", "UPDATED"], |tag| [members(tag), text(tag, "updated_at")]),
             Self::Watches => watches(json),
+            Self::Sessions => by_name(json, ["SESSION", "NAME", "TTL", "EXPIRES IN", "CREATED"], |session| {
+                [text(session, "name"), text(session, "ttl"), text(session, "expires_in"), text(session, "created_at")]
+            }),
+            Self::Locks => locks(json),
         }
     }
 }
@@ -152,6 +160,19 @@ fn watches(json: &Value) -> Table {
     let mut table = Table::new(&["PATTERN", "ENDPOINT", "NAME"]);
     for watch in json.as_array().into_iter().flatten() {
         table.row(vec![text(watch, "pattern"), shown_url(&text(watch, "endpoint")), text(watch, "name")]);
+    }
+    table
+}
+
+fn locks(json: &Value) -> Table {
+    let mut table = Table::new(&["LOCK", "SESSION", "NAME", "SLOTS", "FENCE", "SINCE"]);
+    for (name, lock) in entries(json) {
+        for queue in ["holders", "waiters"] {
+            for entry in lock[queue].as_array().into_iter().flatten() {
+                let cells = ["session", "session_name", "slots", "fence", "since"].map(|field| text(entry, field));
+                table.row([vec![name.to_owned()], cells.to_vec()].concat());
+            }
+        }
     }
     table
 }

@@ -7,20 +7,25 @@
 mod agent;
 mod block;
 mod body;
+mod child;
 mod client;
 mod completions;
+mod converged;
 mod delete;
 mod demo;
 mod failure;
 mod get;
+mod keeper;
 mod limits;
 mod list;
+mod lock;
 mod logging;
 mod migrate;
 mod output;
 mod poke;
 mod put;
 mod serve;
+mod session;
 mod shutdown;
 mod table;
 mod tail;
@@ -68,6 +73,11 @@ enum Command {
     /// List what is stored of one kind
     List(list::Args),
     Block(block::Args),
+    Converged(converged::Args),
+    Lock(lock::Args),
+    /// Keep a session while a command runs; list, show and end sessions
+    #[command(subcommand)]
+    Session(session::Command),
     /// Add, list, pause and remove watches, and see how they do
     #[command(subcommand)]
     Watch(watch::Command),
@@ -93,6 +103,9 @@ pub fn run() -> ExitCode {
         Command::Txn(args) => args.run(),
         Command::List(args) => args.run(),
         Command::Block(args) => args.run(),
+        Command::Converged(args) => args.run(),
+        Command::Lock(args) => args.run(),
+        Command::Session(command) => command.run(),
         Command::Watch(command) => command.run(),
         Command::Migrate(args) => args.run(),
         Command::Version => version::run(),

@@ -28,6 +28,9 @@ pub struct Args {
     /// How long it lives, like 30s: then an ephemeral is deleted, and a host or service turns down
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
+    /// The session it is tied to: it ends with that as if its time had run out
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -39,7 +42,7 @@ impl Args {
         let path = encode_path(&self.path)?;
         let client = self.target.client()?;
         let body = body::of(&self.path, self.words)?;
-        let request = Request::new(Method::PUT, path).maybe("ttl", self.ttl).body(body);
+        let request = Request::new(Method::PUT, path).maybe("ttl", self.ttl).maybe("session", self.session).body(body);
         let request = request.if_match(self.if_match).if_absent(self.if_absent);
         let answer = block_on(client.send(request))?;
         report(&self.path, &answer, self.output)

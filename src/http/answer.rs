@@ -30,6 +30,7 @@ pub const EXPIRES_IN: HeaderName = HeaderName::from_static("noah-expires-in");
 pub struct Answer {
     content_type: &'static str,
     body: Body,
+    status: StatusCode,
     revision: Option<u64>,
     etag: bool,
     headers: Vec<(HeaderName, String)>,
@@ -58,7 +59,7 @@ impl Answer {
     }
 
     fn new(content_type: &'static str, body: Body) -> Self {
-        Self { content_type, body, revision: None, etag: false, headers: Vec::new() }
+        Self { content_type, body, status: StatusCode::OK, revision: None, etag: false, headers: Vec::new() }
     }
 
     /// Of one record at this revision: `Noah-Revision`, and `ETag` as well.
@@ -90,6 +91,13 @@ impl Answer {
         self.with(WAIT, wait_word(met))
     }
 
+    /// Of a request that is not done yet: 202.
+    #[must_use]
+    pub fn accepted(mut self) -> Self {
+        self.status = StatusCode::ACCEPTED;
+        self
+    }
+
     /// With another header.
     #[must_use]
     pub fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
@@ -101,7 +109,7 @@ impl Answer {
     #[must_use]
     pub fn respond(self, known: Option<&Known>) -> HttpResponse {
         let same = self.etag && known.is_some_and(|known| self.revision.is_some_and(|revision| known.has(revision)));
-        let mut response = HttpResponse::build(if same { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
+        let mut response = HttpResponse::build(if same { StatusCode::NOT_MODIFIED } else { self.status });
         if let Some(revision) = self.revision {
             response.insert_header((REVISION, revision));
             if self.etag {

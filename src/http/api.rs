@@ -8,6 +8,7 @@ use std::{
 
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch::Receiver};
+use uuid::Uuid;
 
 use super::{
     answer::Answer,
@@ -18,8 +19,8 @@ use super::{
 use crate::{
     agents::Agents,
     primitives::{
-        Check, Collection, Commit, Committed, Error, Frame, Lifetime, Plan, Record, When, application, configuration,
-        ephemeral, host, link, service, tag, watch,
+        Check, Collection, Commit, Committed, Error, Frame, Key, Lifetime, Plan, Record, When, application,
+        configuration, ephemeral, host, link, service, session, tag, watch,
     },
     store::{Feed, Store, StoreError},
     watches::Probe,
@@ -117,9 +118,18 @@ impl Api {
             }
             Resource::All(Collection::Watches) => {
                 let wanted = watch::parse(body, &self.agents.schemes())?;
-                let done = self.register(&wanted, None, request).await?;
+                let done = self.register(&wanted, None, lifetime, request).await?;
                 Ok(changed(&watch::put_answer(&wanted, &done), &done, 0))
             }
+            Resource::All(Collection::Sessions) => {
+                let done = self.commit(&session::put(body)?).await?;
+                Ok(changed(&session::change_answer(&done), &done, 0).expiring(session::ttl(&done)))
+            }
+            Resource::Session(id) => {
+                let done = self.commit(&session::renew(*id, body, when)?).await?;
+                Ok(changed(&session::change_answer(&done), &done, 0).expiring(session::ttl(&done)))
+            }
+            Resource::Lock(name) => self.acquire(name, request).await,
             Resource::TagOn(key) => self.edited(&tag::put(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Record(key)) => self.edited(&link::put(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Service(name)) => {
@@ -132,7 +142,7 @@ impl Api {
                     Object::Service(name) => watch::service_everywhere(name),
                 };
                 let wanted = watch::parse_for(&pattern, body, &self.agents.schemes())?;
-                let done = self.register(&wanted, Some(check), request).await?;
+                let done = self.register(&wanted, Some(check), lifetime, request).await?;
                 Ok(changed(&done.record(0).map(watch::name), &done, 0))
             }
             Resource::Paused(name, paused) => self.pause(name, *paused, request).await,
@@ -143,9 +153,11 @@ impl Api {
 
     async fn delete(&self, resource: &Resource, request: &Request) -> Result {
         let (body, when) = (&request.body[..], &request.when);
+        let owner = &lifetime(resource, request)?.owner;
         match resource {
             Resource::Host(name) => {
-                let done = self.commit(&host::delete(name, when)).await?;
+                let plan = host::delete(name, when).owned(&host::key(name), owner.as_ref());
+                let done = self.commit(&plan).await?;
                 Ok(gone(&host::delete_answer(name, &done), &done))
             }
             Resource::Service(name) => {
@@ -154,11 +166,15 @@ impl Api {
                 Ok(gone(&service::delete_everywhere_answer(name, &done), &done))
             }
             Resource::ServiceOnHost(service, host) => {
-                let done = self.commit(&service::delete(service, host, when)).await?;
+                let done = self
+                    .commit(&service::delete(service, host, when).owned(&Key::service(service, host), owner.as_ref()))
+                    .await?;
                 Ok(gone(&service::delete_answer(service, host, &done), &done))
             }
             Resource::Application(name) => {
-                let done = self.commit(&application::delete(name, when)).await?;
+                let done = self
+                    .commit(&application::delete(name, when).owned(&application::key(name), owner.as_ref()))
+                    .await?;
                 Ok(gone(&application::delete_answer(name, &done), &done))
             }
             Resource::Attached(name, config) => {
@@ -166,17 +182,25 @@ impl Api {
                 Ok(gone(&application::detach_answer(name, config, &done), &done))
             }
             Resource::Configuration(name) => {
-                let done = self.commit(&configuration::delete(name, when)).await?;
+                let done = self
+                    .commit(&configuration::delete(name, when).owned(&configuration::key(name), owner.as_ref()))
+                    .await?;
                 Ok(gone(&configuration::delete_answer(name, &done), &done))
             }
             Resource::Ephemeral(path) => {
-                let done = self.commit(&ephemeral::delete(path, when)).await?;
+                let done =
+                    self.commit(&ephemeral::delete(path, when).owned(&Key::ephemeral(path), owner.as_ref())).await?;
                 Ok(gone(&ephemeral::delete_answer(path, &done), &done))
             }
             Resource::All(Collection::Watches) => {
                 let done = self.commit(&watch::delete(body, when)?).await?;
                 Ok(gone(&watch::change_answer(&done), &done))
             }
+            Resource::Session(id) => {
+                let done = self.commit(&session::delete(*id, when)).await?;
+                Ok(gone(&session::change_answer(&done), &done))
+            }
+            Resource::Lock(name) => self.release(name, request).await,
             Resource::Watch(name) => self.remove_watch(name, request).await,
             Resource::Letters(name, revision) => self.discard(name, *revision, request).await,
             Resource::TagOn(key) => self.edited(&tag::delete(key.clone(), body, when)?).await,
@@ -199,7 +223,8 @@ impl Api {
         })
     }
 
-    async fn store_plan(&self, plan: &Plan) -> std::result::Result<Committed, StoreError> {
+    /// Commits a plan with the cause of the request.
+    pub(super) async fn store_plan(&self, plan: &Plan) -> std::result::Result<Committed, StoreError> {
         match &self.cause {
             None => self.store.commit(&plan.commit).await,
             cause => self.store.commit(&Commit { cause: cause.clone(), ..plan.commit.clone() }).await,
@@ -228,6 +253,7 @@ impl Api {
         &self,
         wanted: &watch::Registration,
         object: Option<Check>,
+        lifetime: &Lifetime,
         request: &Request,
     ) -> Result<Committed> {
         self.agents.check(&wanted.watch).map_err(Error::invalid)?;
@@ -236,7 +262,7 @@ impl Api {
         let start = Instant::now();
         while start.elapsed() < TRY {
             let read = self.store.read(&watch::before_put(wanted)).await?;
-            let plan = watch::put(wanted, read, object.clone(), &request.when)?;
+            let plan = watch::put(wanted, read, object.clone(), lifetime, &request.when)?;
             match self.store_plan(&plan).await {
                 Ok(done) => return Ok(done),
                 Err(StoreError::Refused { check, revision, head }) => match plan.refusal(check, revision) {
@@ -264,17 +290,34 @@ pub(super) fn gone<T: Serialize>(body: &T, done: &Committed) -> Answer {
     Answer::json(body).at(done.revision)
 }
 
-/// The lifetime that a PUT gives; only what is put by itself has one.
+/// The lifetime that a PUT gives, and the owner that a DELETE asks for; only what is put by itself has one, and a watch
+/// a session.
 fn lifetime(resource: &Resource, request: &Request) -> Result<Lifetime> {
-    let Some(ttl) = request.parameters.get("ttl") else { return Ok(Lifetime::default()) };
-    match resource {
+    let ttl = request.parameters.get("ttl");
+    let owner = session(request)?.map(session::key);
+    let (has_ttl, has_session) = match resource {
         Resource::Host(_)
         | Resource::ServiceOnHost(..)
         | Resource::Application(_)
         | Resource::Configuration(_)
-        | Resource::Ephemeral(_) => Ok(Lifetime { ttl: Some(Lifetime::parse_ttl(ttl)?), owner: None }),
-        _ => Err(Lifetime::misplaced().into()),
+        | Resource::Ephemeral(_) => (true, true),
+        Resource::All(Collection::Watches) | Resource::WatchOn(_) | Resource::Lock(_) => (false, true),
+        _ => (false, false),
+    };
+    if ttl.is_some() && !has_ttl {
+        return Err(Lifetime::misplaced().into());
     }
+    if owner.is_some() && !has_session {
+        let words = "Only hosts, services on a host, applications, configurations, ephemerals, watches and locks \
+                     have a session; leave it out here";
+        return Err(Error::Malformed(words.to_owned()).into());
+    }
+    Ok(Lifetime { ttl: ttl.map(Lifetime::parse_ttl).transpose()?, owner })
+}
+
+/// The session that a request is for.
+pub(super) fn session(request: &Request) -> Result<Option<Uuid>> {
+    Ok(request.parameters.get("session").map(session::parse_id).transpose()?)
 }
 
 /// Refuses a condition where there is no single record that it could be about.

@@ -3,10 +3,12 @@
 mod answer;
 mod api;
 mod bare;
+mod convergence;
 mod dashboard;
 mod error;
 mod events;
 mod lists;
+mod locks;
 mod metrics;
 mod patience;
 mod reading;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use actix_web::http::header;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::{
     answer::Answer,
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     primitives::{
         Collection, Error, Frame, Key, Query, Reading, Record, View, application, configuration, ephemeral, host, link,
-        rfc3339, service, tag, watch,
+        rfc3339, service, session, tag, watch,
     },
     watches::statuses,
 };
@@ -43,6 +44,7 @@ impl Api {
             }
             Resource::Metrics => self.metrics().await,
             Resource::Events => self.events(request).await,
+            Resource::Convergence => self.convergence(request).await,
             Resource::Snapshot => snapshot::answer(self.store.as_ref(), request.head_only).await,
             Resource::All(collection) => self.all(*collection, request, look).await,
             Resource::Host(name) => whole(host::key(name), look).await,
@@ -70,6 +72,8 @@ impl Api {
                     .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             }
             Resource::Watch(name) => self.watch_named(name).await,
+            Resource::Session(id) => self.session_of(*id).await,
+            Resource::Lock(name) => self.lock_named(name, look).await,
             Resource::Tag(name) => tags(&tag::one(name), look).await,
             Resource::Link(name) => {
                 let reading = look.read(&link::read(name), link::shown).await?;
@@ -105,6 +109,12 @@ impl Api {
                 }
                 return tags(&tag::all(), look).await;
             }
+            Collection::Locks => {
+                if ["status", "tag", "limit"].iter().any(|name| parameters.get(name).is_some()) {
+                    return Err(Error::invalid("The list of locks is given whole; GET /locks/NAME is one").into());
+                }
+                return self.locks(look).await;
+            }
             Collection::Services => return services(&Page::parse(request, collection, None)?, request, look).await,
             // Only with a parameter of ours: by itself it was never there.
             Collection::Ephemerals
@@ -132,6 +142,15 @@ impl Api {
             _ => Answer::json(&found.by_name()),
         };
         Ok(paged(answer.at(found.revision), found.next.as_deref(), request))
+    }
+
+    /// `GET /sessions/ID`
+    async fn session_of(&self, id: Uuid) -> Result {
+        let reading = self.store.read(&session::read(id)).await?;
+        let unknown = || Failure::from(session::UNKNOWN).at(Some(reading.revision));
+        let (record, described) = session::described(&reading).ok_or_else(unknown)?;
+        // What it holds changes without it, so there is no entity tag.
+        Ok(Answer::json(&described).at(record.revision).expiring(time_left(record)))
     }
 
     /// The log: a stream for those who take one, else a page.

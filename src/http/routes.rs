@@ -1,8 +1,10 @@
 //! The one route table: from a verb and a path to what is asked for.
 
+use uuid::Uuid;
+
 use crate::{
     http::target::{Path, segment_name},
-    primitives::{Collection, EphemeralPath, Error, Key, LINKABLE, Name, application, configuration, host},
+    primitives::{Collection, EphemeralPath, Error, Key, LINKABLE, Name, application, configuration, host, session},
 };
 
 /// The verbs Noah knows. HEAD is GET without the body.
@@ -57,6 +59,8 @@ pub enum Resource {
     Events,
     /// `/snapshot`
     Snapshot,
+    /// `/convergence`
+    Convergence,
     /// `/txn`
     Transaction,
     /// `/hosts` and so on
@@ -83,6 +87,10 @@ pub enum Resource {
     Letters(String, Option<u64>),
     /// `/watches/NAME/dead/redrive`, `/watches/NAME/dead/REVISION/redrive`
     Redrive(String, Option<u64>),
+    /// `/sessions/ID`
+    Session(Uuid),
+    /// `/locks/L`
+    Lock(Name),
     /// `/tags/T`
     Tag(Name),
     /// `…/tag`
@@ -109,12 +117,15 @@ impl Resource {
         use Verb::{Delete, Get, Post, Put};
         match self {
             Self::All(Collection::Watches) => &[Get, Put, Delete],
+            Self::All(Collection::Sessions) => &[Get, Put],
             Self::Host(_)
             | Self::ServiceOnHost(..)
             | Self::Application(_)
             | Self::Attached(..)
             | Self::Configuration(_)
-            | Self::Ephemeral(_) => &[Get, Put, Delete],
+            | Self::Ephemeral(_)
+            | Self::Session(_)
+            | Self::Lock(_) => &[Get, Put, Delete],
             Self::Service(_) => &[Get, Delete],
             Self::TagOn(_) | Self::LinkOn(_) => &[Put, Delete],
             Self::WatchOn(_) | Self::Paused(..) | Self::Redrive(..) => &[Put],
@@ -153,6 +164,7 @@ pub fn resource(verb: Verb, path: &Path) -> Result<Resource, Error> {
         ["metrics"] => Resource::Metrics,
         ["events"] => Resource::Events,
         ["snapshot"] => Resource::Snapshot,
+        ["convergence"] => Resource::Convergence,
         ["txn"] => Resource::Transaction,
         [collection] if is_listed(collection) => Resource::All(Collection::parse(collection).ok_or(Error::NotFound)?),
         [kind, _, verb_at_end] if changes && VERBS_AT_END.contains(verb_at_end) && *kind != "tags" => {
@@ -176,6 +188,8 @@ pub fn resource(verb: Verb, path: &Path) -> Result<Resource, Error> {
             Resource::Attached(name(application)?, name(configuration)?)
         }
         ["configurations", configuration] => Resource::Configuration(name(configuration)?),
+        ["sessions", id] => Resource::Session(Uuid::parse_str(id).map_err(|_| session::UNKNOWN)?),
+        ["locks", lock] => Resource::Lock(name(lock)?),
         ["tags", tag] => Resource::Tag(name(tag)?),
         ["watches", watch, of_it @ ..] if !slash => of_watch(watch, of_it)?,
         [first, ..] if Collection::parse(first).is_some_and(|kind| kind != Collection::Links) => {

@@ -237,9 +237,13 @@ async fn handle(context: Data<Context>, request: HttpRequest, mut payload: Paylo
     response
 }
 
-/// A path as it may be logged: the name of a watch holds its endpoint.
+/// A path as it may be logged: the name of a watch holds its endpoint, and who knows the id of a session can end it.
 fn shown(path: &str) -> &str {
-    if path.starts_with("/watches/") { "/watches/…" } else { path }
+    match path {
+        _ if path.starts_with("/watches/") => "/watches/…",
+        _ if path.starts_with("/sessions/") => "/sessions/…",
+        path => path,
+    }
 }
 
 async fn answer(context: &Context, request: &HttpRequest, payload: &mut Payload) -> Result<(Answer, Request), Failure> {

@@ -56,6 +56,7 @@ fn subject(resource: &Resource) -> Subject {
         Resource::Attached(..) | Resource::Configuration(_) => Subject::One(Some(Collection::Configurations)),
         Resource::Ephemeral(_) => Subject::One(Some(Collection::Ephemerals)),
         Resource::Application(_)
+        | Resource::Lock(_)
         | Resource::Tag(_)
         | Resource::Link(_)
         | Resource::LinkKind(..)
@@ -72,6 +73,10 @@ impl Wait {
     /// # Errors
     /// [`Error::Malformed`], with what to write instead.
     pub fn parse(resource: &Resource, parameters: &Parameters) -> Result<Option<Self>, Error> {
+        if matches!(resource, Resource::Convergence) {
+            // It has a way of its own.
+            return Ok(None);
+        }
         let subject = subject(resource);
         let Some(time) = parameters.get("wait") else {
             // By itself, `after` of a list is where its page begins.
@@ -90,10 +95,7 @@ impl Wait {
                 "This cannot be waited for; records, tags, links and lists can, and GET /events is a stream",
             ));
         }
-        let time = parse_duration(time).map_err(|words| malformed(format!("wait: {words}")))?;
-        if time > MOST {
-            return Err(malformed("wait is at most 10m; ask again with after=REVISION, which misses nothing"));
-        }
+        let time = wait_time(time)?;
         let words = "after is a revision when it is waited for: a whole number, as Noah-Revision says it";
         let after = number(parameters, "after", words)?;
         let wanted = Wanted::parse(subject, parameters, after.is_some())?;
@@ -158,6 +160,18 @@ impl Wanted {
             Some(field) => Ok(Self::Equal(field, value.as_bytes().to_vec())),
         }
     }
+}
+
+/// Reads how long to wait.
+///
+/// # Errors
+/// [`Error::Malformed`] when that is no duration, or too long.
+pub fn wait_time(text: &str) -> Result<Duration, Error> {
+    let time = parse_duration(text).map_err(|words| malformed(format!("wait: {words}")))?;
+    if time > MOST {
+        return Err(malformed("wait is at most 10m; ask again with after=REVISION, which misses nothing"));
+    }
+    Ok(time)
 }
 
 fn number<N: FromStr>(parameters: &Parameters, name: &str, words: &str) -> Result<Option<N>, Error> {

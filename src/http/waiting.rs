@@ -69,12 +69,27 @@ impl<'a> Look<'a> {
         let Some(met) = self.met.get() else { return answer };
         answer.map(|answer| answer.waited(met)).map_err(|failure| failure.waited(met))
     }
+}
+
+/// Until when a request waits at most.
+pub struct Until<'a> {
+    api: &'a Api,
+    request: &'a Request,
+    at: Instant,
+}
+
+impl<'a> Until<'a> {
+    /// For about so long from now on.
+    pub fn new(api: &'a Api, request: &'a Request, time: Duration) -> Self {
+        let at = Instant::now() + time + time.mul_f64(JITTER * chance()).min(MOST_JITTER);
+        Self { api, request, at }
+    }
 
     /// Comes to its end with the time, with the server's, or with the client's interest.
-    async fn end(&self, at: Instant) {
+    pub async fn over(&self) {
         let mut stopping = self.api.stopping.clone();
         tokio::select! {
-            () = sleep_until(at) => {}
+            () = sleep_until(self.at) => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
             () = self.request.hung_up() => {}
         }
@@ -93,7 +108,7 @@ impl<F: Fn(&Reading) -> Vec<&Record>> Hold<'_, F> {
     async fn run(&self) -> Result<(Arc<Reading>, bool), StoreError> {
         let store = self.look.api.store.as_ref();
         let time = self.wait.time;
-        let end = Instant::now() + time + time.mul_f64(JITTER * chance()).min(MOST_JITTER);
+        let until = Until::new(self.look.api, self.look.request, time);
         // Registered, looked, and only then waited: nothing can come in between.
         let mut waiter = self.look.api.feed.waiter(self.queries);
         let reading = Arc::new(store.read(self.queries).await?);
@@ -105,7 +120,7 @@ impl<F: Fn(&Reading) -> Vec<&Record>> Hold<'_, F> {
         drop(reading);
         tokio::select! {
             reading = self.met(store, &mut waiter, before) => return Ok((reading, true)),
-            () = self.look.end(end) => {}
+            () = until.over() => {}
         }
         let reading = Arc::new(store.read(self.queries).await?);
         let met = self.is_met(&reading, before);
@@ -116,7 +131,7 @@ impl<F: Fn(&Reading) -> Vec<&Record>> Hold<'_, F> {
     async fn met(&self, store: &dyn Store, waiter: &mut Waiter, before: Before) -> Arc<Reading> {
         loop {
             let news = waiter.changed().await;
-            let reading = read(&news, store, self.queries).await;
+            let reading = read_again(&news, store, self.queries).await;
             if self.is_met(&reading, before) {
                 return reading;
             }
@@ -189,7 +204,7 @@ fn fingerprint(shown: &[&Record]) -> u64 {
 }
 
 /// A store that is away for a moment does not end a wait.
-async fn read(news: &News, store: &dyn Store, queries: &[Query]) -> Arc<Reading> {
+pub async fn read_again(news: &News, store: &dyn Store, queries: &[Query]) -> Arc<Reading> {
     loop {
         match news.read(store, queries).await {
             Ok(reading) => return reading,

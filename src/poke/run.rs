@@ -171,7 +171,8 @@ async fn end_group(child: &mut Child, pid: Option<i32>) -> io::Result<ExitStatus
     }
 }
 
-fn signal_group(pid: Option<i32>, signal: i32) {
+/// Sends a signal to a process group, if there is one.
+pub fn signal_group(pid: Option<i32>, signal: i32) {
     if let Some(pid) = pid.filter(|pid| *pid > 1) {
         // SAFETY: killpg takes two numbers and touches no memory; a group that is gone is an error without effect.
         let _ = unsafe { libc::killpg(pid, signal) };

@@ -27,7 +27,7 @@ pub fn put(name: &Name, body: &[u8], lifetime: &Lifetime, when: &When) -> Result
     }
     let key = key(name);
     let lease = lifetime.change(vec![Ending::Delete(key.clone())]);
-    Ok(Plan::new(vec![Op::put(key.clone(), Edit::default()).leased(lease)]).when(&key, when))
+    Ok(Plan::new(vec![Op::put(key.clone(), Edit::default()).leased(lease)]).tied(lifetime).when(&key, when))
 }
 
 /// The answer to every change of an application.

@@ -1,7 +1,7 @@
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use super::{Cause, Error, Key, LeaseChange, Record, Select};
+use super::{Cause, Error, Key, LeaseChange, Lifetime, Record, Select, session};
 
 /// What has to hold for a commit to happen at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -347,6 +347,24 @@ impl Plan {
             Some(revisions) => self.require(Check::Revision(key.clone(), revisions.clone()), refused.clone()),
         };
         if when.if_absent { plan.require(Check::Absent(key.clone()), refused) } else { plan }
+    }
+
+    /// Has it done only while the owner of a lifetime is there, if it has one.
+    #[must_use]
+    pub fn tied(self, lifetime: &Lifetime) -> Self {
+        match &lifetime.owner {
+            Some(owner) => self.require(Check::Exists(owner.clone()), session::ended()),
+            None => self,
+        }
+    }
+
+    /// Has it done only if the lease of a record is of this owner, where one is given.
+    #[must_use]
+    pub fn owned(self, key: &Key, owner: Option<&Key>) -> Self {
+        match owner {
+            Some(owner) => self.require(Check::Leased(key.clone(), owner.clone()), session::not_tied()),
+            None => self,
+        }
     }
 
     /// What to tell the client when check number `check` did not hold; `revision` is that of the record it

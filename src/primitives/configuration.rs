@@ -80,7 +80,7 @@ pub(super) fn write(name: &Name, content: &Content, lifetime: &Lifetime) -> [Op;
 
 /// `PUT /configurations/NAME` with `{"format": …, "body": …}`. At the end of its lifetime it is deleted.
 pub fn put(name: &Name, body: &[u8], lifetime: &Lifetime, when: &When) -> Result<Plan, Error> {
-    Ok(Plan::new(write(name, &Content::parse(body)?, lifetime).into()).when(&key(name), when))
+    Ok(Plan::new(write(name, &Content::parse(body)?, lifetime).into()).tied(lifetime).when(&key(name), when))
 }
 
 /// What a write of a configuration is answered with, alone or within an application's answer.

@@ -18,7 +18,7 @@ pub fn put(path: &EphemeralPath, data: Vec<u8>, lifetime: &Lifetime, when: &When
     let key = Key::ephemeral(path);
     let edit = Edit::default().set(DATA, data);
     let lease = lifetime.change(vec![Ending::Delete(key.clone())]);
-    Plan::new(vec![Op::put(key.clone(), edit).signal().leased(lease)]).when(&key, when)
+    Plan::new(vec![Op::put(key.clone(), edit).signal().leased(lease)]).tied(lifetime).when(&key, when)
 }
 
 /// The answer to [`put`].
@@ -103,6 +103,12 @@ pub fn into_bytes(mut record: Record) -> Vec<u8> {
     record.fields.remove(DATA).unwrap_or_default()
 }
 
+/// The bytes of an ephemeral that is kept.
+#[must_use]
+pub fn bytes(record: &Record) -> &[u8] {
+    record.fields.get(DATA).map_or(&[], Vec::as_slice)
+}
+
 /// How many bytes an ephemeral has, of a record that was read with [`super::List::lengths`].
 #[must_use]
 pub fn size(record: &Record) -> u64 {
@@ -120,7 +126,7 @@ pub(super) fn entries<M: SerializeMap>(record: &Record, frame: Frame, map: &mut 
     if frame != Frame::Event {
         map.serialize_entry("path", path(record))?;
     }
-    let data = Data::of(record.fields.get(DATA).map_or(&[], Vec::as_slice));
+    let data = Data::of(bytes(record));
     map.serialize_entry("data", &data.data)?;
     match data.data_base64 {
         Some(encoded) => map.serialize_entry("data_base64", &encoded),

@@ -29,6 +29,14 @@ pub enum Error {
     /// What is already stored forbids it.
     #[error("{0}")]
     Conflict(&'static str),
+    /// The same, in words that depend on what is stored, and what to do about it.
+    #[error("{words}")]
+    Refused {
+        /// What forbids it.
+        words: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// `If-Match` or `If-None-Match` did not hold; the record's revision, if there is a record.
     #[error("Precondition failed: {}", precondition(*.0))]
     Precondition(Option<u64>),
@@ -99,7 +107,7 @@ impl Error {
                 "GET /watches has the watches there are; one is changed by deleting it and registering it anew"
                     .to_owned(),
             ),
-            Self::Unknown(hint) => Some((*hint).to_owned()),
+            Self::Unknown(hint) | Self::Refused { hint, .. } => Some((*hint).to_owned()),
             Self::Operation { error, .. } if **error == Self::NotFound => Some(
                 "every operation is judged by the state before the transaction: what it needs has to be there already"
                     .to_owned(),

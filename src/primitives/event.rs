@@ -30,7 +30,9 @@ impl Event {
     pub fn is_gone(&self) -> bool {
         match self.action {
             Action::Delete => true,
-            Action::Expire => !matches!(self.record.key.collection(), Collection::Hosts | Collection::Services),
+            Action::Expire => {
+                !matches!(self.record.key.collection(), Collection::Hosts | Collection::Services | Collection::Watches)
+            }
             Action::Create | Action::Update | Action::Current => false,
         }
     }
@@ -54,17 +56,20 @@ impl Event {
                 let name = decode_segment(rest);
                 format!("/links/{}", super::encode_segment(name.strip_prefix('/').unwrap_or(&name)))
             }
+            // Whose it is, is nobody else's business.
+            Collection::Locks => format!("/locks/{}", rest.split('/').next().unwrap_or_default()),
             collection => format!("/{}/{rest}", collection.as_str()),
         }
     }
 
     /// The channel as it may be logged: the name of a watch holds its endpoint, and that may
-    /// hold a password.
+    /// hold a password; who knows the id of a session can end it.
     #[must_use]
     pub fn label(&self) -> String {
         match self.record.key.collection() {
             Collection::Watches => format!("//noah/watchers/{}", self.record.id),
             Collection::DeadLetters => format!("//noah/dead-letters/{}", self.record.id),
+            Collection::Sessions => "//noah/sessions".to_owned(),
             _ => self.channel(),
         }
     }

@@ -35,7 +35,13 @@ pub fn put(name: &Name, body: &[u8], lifetime: &Lifetime, when: &When) -> Result
     let key = key(name);
     let lease = lifetime.change(vec![turn_down(key.clone(), STATUS)]);
     let put = Op::put(key.clone(), Edit::default().set(STATUS, status.as_str())).leased(lease);
-    Ok(Plan::new(vec![put]).when(&key, when))
+    Ok(Plan::new(vec![put]).tied(lifetime).when(&key, when))
+}
+
+/// The status of a host.
+#[must_use]
+pub fn status(record: &Record) -> &str {
+    record.text(STATUS)
 }
 
 /// The answer to [`put`].

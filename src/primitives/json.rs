@@ -9,7 +9,9 @@ use serde::{
     ser::{SerializeMap, SerializeSeq},
 };
 
-use super::{Collection, Record, application, configuration, dead_letter, ephemeral, host, service, watch};
+use super::{
+    Collection, Record, application, configuration, dead_letter, ephemeral, host, lock, service, session, watch,
+};
 
 /// In which company a record is shown; the original shows other fields in each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,8 @@ impl View<'_> {
             Collection::Ephemerals => ephemeral::entries(record, frame, map)?,
             Collection::Watches => watch::entries(record, map)?,
             Collection::DeadLetters => dead_letter::entries(record, map)?,
+            Collection::Sessions => session::entries(record, map)?,
+            Collection::Locks => lock::entries(record, map)?,
             Collection::Links if frame == Frame::Event => {
                 for members in LINKABLE {
                     map.serialize_entry(members.as_str(), &NOTHING)?;
@@ -72,8 +76,10 @@ impl View<'_> {
         if collection == Collection::Services && alone {
             map.serialize_entry("name", &record.key.first())?;
             map.serialize_entry("host", &record.key.name())?;
-        } else if !matches!(collection, Collection::Ephemerals | Collection::DeadLetters)
-            && (alone || frame == Frame::LinkedAlone)
+        } else if !matches!(
+            collection,
+            Collection::Ephemerals | Collection::DeadLetters | Collection::Sessions | Collection::Locks
+        ) && (alone || frame == Frame::LinkedAlone)
         {
             map.serialize_entry("name", &display_name(record))?;
         }

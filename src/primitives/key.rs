@@ -1,6 +1,7 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use uuid::Uuid;
 
 use super::{EphemeralPath, Name, configuration, ephemeral, host, service};
 
@@ -25,11 +26,15 @@ pub enum Collection {
     Watches,
     /// `dead-letters/NAME/REVISION`, the name of a watch
     DeadLetters,
+    /// `sessions/ID`
+    Sessions,
+    /// `locks/NAME/ID`, the id of the session that holds the lock or waits for it
+    Locks,
 }
 
 impl Collection {
     /// All of them, in the order the index page shows them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Hosts,
         Self::Services,
         Self::Applications,
@@ -39,6 +44,8 @@ impl Collection {
         Self::Links,
         Self::Watches,
         Self::DeadLetters,
+        Self::Sessions,
+        Self::Locks,
     ];
 
     /// The word in keys and URLs.
@@ -54,6 +61,8 @@ impl Collection {
             Self::Links => "links",
             Self::Watches => "watches",
             Self::DeadLetters => "dead-letters",
+            Self::Sessions => "sessions",
+            Self::Locks => "locks",
         }
     }
 
@@ -66,7 +75,13 @@ impl Collection {
             Self::Services => Some(service::STATUS),
             Self::Configurations => Some(configuration::BODY),
             Self::Ephemerals => Some(ephemeral::DATA),
-            Self::Applications | Self::Tags | Self::Links | Self::Watches | Self::DeadLetters => None,
+            Self::Applications
+            | Self::Tags
+            | Self::Links
+            | Self::Watches
+            | Self::DeadLetters
+            | Self::Sessions
+            | Self::Locks => None,
         }
     }
 
@@ -118,6 +133,24 @@ impl Key {
     #[must_use]
     pub fn dead_letter(watch: &str, revision: u64) -> Self {
         Self(format!("dead-letters/{}/{revision:020}", encode_segment(watch)).into())
+    }
+
+    /// The key of a session.
+    #[must_use]
+    pub fn session(id: Uuid) -> Self {
+        Self(format!("sessions/{id}").into())
+    }
+
+    /// The key of a session's place in the queue of a lock.
+    #[must_use]
+    pub fn ticket(lock: &Name, session: Uuid) -> Self {
+        Self(format!("{}{session}", Self::ticket_prefix(lock)).into())
+    }
+
+    /// What the keys of all places in the queue of a lock begin with.
+    #[must_use]
+    pub fn ticket_prefix(lock: &Name) -> String {
+        format!("locks/{}/", encode_segment(lock.as_str()))
     }
 
     /// A key as a store kept it; `None` when its collection is not known here.

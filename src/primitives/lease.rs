@@ -13,6 +13,8 @@ pub enum LeaseChange {
     Keep,
     /// The record has none any more.
     Permanent,
+    /// Its time, if it has one, begins anew.
+    Renew,
     /// The record has this one, and no other.
     Lease(Lease),
 }

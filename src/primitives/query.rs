@@ -75,6 +75,8 @@ pub enum Query {
     MembersOf(String),
     /// How many members an index has.
     Count(String),
+    /// Every record whose lease has this owner.
+    OwnedBy(Key),
 }
 
 /// The answer to one [`Query`].

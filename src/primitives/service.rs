@@ -42,7 +42,7 @@ pub fn put(service: &Name, host: &Name, body: &[u8], lifetime: &Lifetime, when: 
     let lease = lifetime
         .change(vec![host::turn_down(host::key(host), shown_on_host(service)), host::turn_down(key.clone(), STATUS)]);
     let ops = vec![Op::put(host::key(host), on_host), Op::put(key.clone(), own).leased(lease)];
-    Ok(Plan::new(ops).when(&key, when))
+    Ok(Plan::new(ops).tied(lifetime).when(&key, when))
 }
 
 /// The answer to [`put`].

@@ -58,7 +58,7 @@ fn topic(query: &Query) -> Topic {
         Query::List(list) if !list.select.prefix.is_empty() => Topic::Under(list.select.prefix.clone()),
         Query::List(list) => all_of(&list.select.index),
         Query::Count(index) => all_of(index),
-        Query::MembersOf(_) => Topic::Any,
+        Query::MembersOf(_) | Query::OwnedBy(_) => Topic::Any,
     }
 }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::{message::Message, watched::Watched, worker::Shared};
 use crate::{
-    primitives::{Event, millis, watch::Deliver},
+    primitives::{Event, millis},
     store::StoreError,
 };
 
@@ -59,12 +59,15 @@ impl Watched {
         self.state().push(Arc::new(gap));
     }
 
-    /// For a watch that wants the newest event of each path only: which that is of those it missed.
+    /// For a watch that wants the newest event of each path only, at least now: which that is of those it missed.
     async fn count_missed(&self, cursor: u64, shared: &Shared) -> Result<(), StoreError> {
-        if self.watch.deliver != Deliver::Latest || !self.state().uncounted {
-            return Ok(());
-        }
-        let until = self.state().missed;
+        let until = {
+            let state = self.state();
+            if !self.wants_newest(&state) || !state.uncounted {
+                return Ok(());
+            }
+            state.missed
+        };
         let mut at = cursor;
         while at < until && self.goes_on(shared) {
             let events = shared.store.log(at, PAGE * 4).await?;

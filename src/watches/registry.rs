@@ -76,8 +76,14 @@ impl Registry {
                     }
                 }
                 _ => {
-                    let paused = watch::paused(&event.record).is_some();
-                    self.same(event).iter().for_each(|watched| watched.pause(paused, shared));
+                    let (paused, orphaned) =
+                        (watch::paused(&event.record).is_some(), watch::is_orphaned(&event.record));
+                    self.same(event).iter().for_each(|watched| {
+                        if orphaned {
+                            watched.collapse();
+                        }
+                        watched.pause(paused, shared);
+                    });
                 }
             },
             Collection::DeadLetters if event.record.indexes.contains(dead_letter::REDRIVEN) => {
@@ -131,6 +137,9 @@ impl Registry {
         self.trie.insert(&watch.pattern, number);
         self.numbers.insert(record.key.clone(), number);
         let watched = Arc::new(Watched::new(record.key.clone(), record.id, hold, watch, cursor, notes, paused));
+        if watch::is_orphaned(record) {
+            watched.collapse();
+        }
         self.by_number.insert(number, Arc::clone(&watched));
         Some(watched)
     }

@@ -61,6 +61,8 @@ pub(super) struct State {
     /// what it missed is counted in.
     newest: BTreeMap<Key, u64>,
     pub(super) uncounted: bool,
+    /// Its owner was away: of what has gathered, it gets the newest event of each path only.
+    collapses: bool,
 }
 
 /// What a worker does next.
@@ -119,11 +121,29 @@ impl Watched {
 
     /// Remembers which event of a path is the newest, where only that is wanted.
     pub(super) fn count(&self, state: &mut State, message: &Message) {
-        if self.watch.deliver == Deliver::Latest
+        if self.wants_newest(state)
             && let Some(event) = message.event()
         {
             let newest = state.newest.entry(event.record.key.clone()).or_default();
             *newest = event.revision.max(*newest);
+        }
+    }
+
+    /// Whether of the events that wait only the newest of each path are wanted.
+    pub(super) fn wants_newest(&self, state: &State) -> bool {
+        self.watch.deliver == Deliver::Latest || state.collapses
+    }
+
+    /// Its owner is away. When it is back, only the newest event of each path is delivered of what waits by then.
+    pub(super) fn collapse(&self) {
+        let mut state = self.state();
+        if std::mem::replace(&mut state.collapses, true) {
+            return;
+        }
+        // What is missed already has not been counted, nor what waits.
+        state.uncounted = true;
+        for message in state.waiting.clone() {
+            self.count(&mut state, &message);
         }
     }
 
@@ -304,6 +324,7 @@ impl Watched {
             return Step::CatchUp;
         }
         state.newest = BTreeMap::new();
+        state.collapses = false;
         Step::End
     }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Client, Noah, command, eventually, free_port, on_both_stores};
+use crate::support::{Noah, command, eventually, free_port, on_both_stores};
 
 const UP: &str = r#"{"status":"up","host_status":"up"}"#;
 const DOWN: &str = r#"{"status":"down","host_status":"up"}"#;
@@ -69,15 +69,6 @@ async fn ends(url: &str, words: &str, code: i32) -> End {
     end
 }
 
-/// Waits until the server holds as many requests.
-async fn held(client: &Client, count: usize) {
-    eventually("it is held", || async {
-        let text = client.get("/metrics").await.text();
-        text.lines().any(|line| line == format!("noah_waiters {count}")).then_some(())
-    })
-    .await;
-}
-
 async fn it_ends_as_soon_as_what_it_waits_for_is_there(noah: Noah) {
     let url = noah.url();
     for (words, wrong, right) in [
@@ -92,10 +83,10 @@ async fn it_ends_as_soon_as_what_it_waits_for_is_there(noah: Noah) {
         ),
     ] {
         let mut block = Block::start(&url, words);
-        held(&noah, 1).await;
+        noah.holds(1).await;
         if let Some(wrong) = wrong {
             noah.put_ok(right.0, wrong).await;
-            held(&noah, 1).await;
+            noah.holds(1).await;
         }
         assert!(block.runs(), "{words}");
         noah.put_ok(right.0, right.1).await;
@@ -110,13 +101,13 @@ async fn it_waits_for_so_many_and_for_none(noah: Noah) {
     let mut two = Block::start(&url, "services/web --count 2 --status up --tag blue");
     let gone = Block::start(&url, "hosts/h1 --absent");
     assert_eq!(gone.end().await.code, Some(0));
-    held(&noah, 1).await;
+    noah.holds(1).await;
     for host in ["h1", "h2"] {
         noah.put_ok(&format!("/services/web/{host}"), UP).await;
     }
     noah.put_ok("/services/web/h1/tag", r#"{"tags":"blue"}"#).await;
     let mut gone = Block::start(&url, "hosts/h1 --absent --on-failure fail");
-    held(&noah, 2).await;
+    noah.holds(2).await;
     assert!(two.runs());
     noah.put_ok("/services/web/h2/tag", r#"{"tags":"blue"}"#).await;
     assert_eq!(two.end().await.code, Some(0));
@@ -148,9 +139,9 @@ async fn what_goes_meanwhile_is_judged_by_the_same_rule(noah: Noah) {
     noah.put_ok("/ephemerals/e", "wrong").await;
     let mut blocks = ["pass", "fail", "retry"]
         .map(|rule| Block::start(&noah.url(), &format!("ephemerals/e --data x --on-failure {rule}")));
-    held(&noah, 3).await;
+    noah.holds(3).await;
     noah.put_ok("/ephemerals/e", "still wrong").await;
-    held(&noah, 3).await;
+    noah.holds(3).await;
     assert!(blocks.iter_mut().all(Block::runs));
     noah.delete("/ephemerals/e").await;
     let [pass, fail, mut retry] = blocks;
@@ -167,12 +158,12 @@ async fn a_server_that_is_killed_and_comes_back_is_asked_again(mut noah: Noah) {
     noah.put_ok("/ephemerals/e", "wrong").await;
     let [pass, fail] =
         ["pass", "fail"].map(|rule| Block::start(&noah.url(), &format!("ephemerals/e --data x --on-failure {rule}")));
-    held(&noah, 3).await;
+    noah.holds(3).await;
     noah.kill9();
     assert_eq!((pass.end().await.code, fail.end().await.code), (Some(0), Some(3)));
     assert!(block.runs());
     noah.start_again_where_it_was();
-    held(&noah, 1).await;
+    noah.holds(1).await;
     assert!(block.runs());
     noah.put_ok("/ephemerals/e", "x").await;
     assert_eq!(block.end().await.code, Some(0));
@@ -180,7 +171,7 @@ async fn a_server_that_is_killed_and_comes_back_is_asked_again(mut noah: Noah) {
 
 async fn a_server_that_stops_lets_go_and_is_asked_again(mut noah: Noah) {
     let block = Block::start(&noah.url(), "hosts/h --retry-interval 50ms");
-    held(&noah, 1).await;
+    noah.holds(1).await;
     noah.terminate();
     noah.start_again_where_it_was();
     noah.put_ok("/hosts/h", r#"{"status":"up"}"#).await;

@@ -15,19 +15,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::support::{Answer, Client, Noah, PATIENCE, Raw, eventually, on_both_stores};
-
-/// How many requests a server holds.
-async fn waiters(client: &Client) -> usize {
-    let metrics = client.get("/metrics").await.text();
-    let line = metrics.lines().find_map(|line| line.strip_prefix("noah_waiters "));
-    line.expect("the number of waiters is told").parse().unwrap()
-}
-
-/// Waits until a server holds so many requests.
-async fn holds(client: &Client, count: usize) {
-    eventually("it holds so many requests", || async { (waiters(client).await == count).then_some(()) }).await;
-}
+use crate::support::{Answer, Client, Noah, PATIENCE, Raw, on_both_stores};
 
 /// A GET that is to be held for longer than anything may take.
 fn get(client: &Client, path: &str) -> JoinHandle<Answer> {
@@ -45,12 +33,12 @@ fn get(client: &Client, path: &str) -> JoinHandle<Answer> {
 /// A GET that must be held until `done`, and is then answered with what it waited for.
 async fn held_until<T>(client: &Client, path: &str, done: impl Future<Output = T>) -> Answer {
     let answer = get(client, path);
-    holds(client, 1).await;
+    client.holds(1).await;
     assert!(!answer.is_finished(), "{path}");
     done.await;
     let answer = answer.await.unwrap();
     assert_eq!(answer.header("noah-wait"), Some("met"), "{path}: {}", answer.text());
-    holds(client, 0).await;
+    client.holds(0).await;
     answer
 }
 
@@ -76,7 +64,7 @@ async fn a_wait_ends_with_its_time_and_the_state_as_it_then_is(noah: Noah) {
     }
     assert_eq!(noah.get("/ephemerals/e?wait=0s&until=right").await.header("noah-wait"), Some("timeout"));
     assert_eq!(noah.get("/ephemerals/e?wait=10m").await.header("noah-wait"), Some("met"));
-    assert_eq!(waiters(&noah).await, 0);
+    assert_eq!(noah.waiters().await, 0);
 }
 
 async fn only_who_waits_is_told_of_it(noah: Noah) {
@@ -89,7 +77,7 @@ async fn only_who_waits_is_told_of_it(noah: Noah) {
 async fn head_waits_like_get(noah: Noah) {
     let client = noah.client().clone();
     let head = tokio::spawn(async move { Answer::of(client.request(Method::HEAD, "/hosts/h?wait=55s")).await });
-    holds(&noah, 1).await;
+    noah.holds(1).await;
     noah.put_ok("/hosts/h", r#"{"status":"up"}"#).await;
     let head = head.await.unwrap();
     assert_eq!((head.status, head.header("noah-wait"), head.body.len()), (200, Some("met"), 0));
@@ -109,20 +97,20 @@ async fn who_hangs_up_does_not_wait_any_more(noah: Noah) {
         raw.send(format!("GET /ephemerals/{}?wait=10m HTTP/1.1\r\nHost: n\r\n\r\n", n % 5)).await;
         held.push(raw);
     }
-    holds(&noah, 20).await;
+    noah.holds(20).await;
     held.truncate(7);
-    holds(&noah, 7).await;
+    noah.holds(7).await;
     noah.put_ok("/ephemerals/0", "x").await;
     assert_eq!(held[0].answer().await.header("noah-wait"), Some("met"), "the others still do");
     drop(held);
-    holds(&noah, 0).await;
+    noah.holds(0).await;
 }
 
 async fn who_says_nothing_more_but_listens_is_answered_at_once(noah: Noah) {
     let put = noah.put_ok("/ephemerals/e", "x").await.revision();
     let mut stream = TcpStream::connect(noah.address()).await.unwrap();
     stream.write_all(b"GET /ephemerals/e?wait=10m&until=y HTTP/1.1\r\nHost: n\r\n\r\n").await.unwrap();
-    holds(&noah, 1).await;
+    noah.holds(1).await;
     stream.shutdown().await.unwrap();
     let mut answer = String::new();
     tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").unwrap();
@@ -133,7 +121,7 @@ async fn who_says_nothing_more_but_listens_is_answered_at_once(noah: Noah) {
 async fn a_stop_ends_all_waits_with_the_state_as_it_is(mut noah: Noah) {
     let there = noah.put_ok("/ephemerals/e", "x").await.revision();
     let held = [get(&noah, "/ephemerals/e?until=y"), get(&noah, "/hosts"), get(&noah, "/tags/t")];
-    holds(&noah, 3).await;
+    noah.holds(3).await;
     let start = Instant::now();
     noah.terminate();
     let [e, hosts, tag] = held;

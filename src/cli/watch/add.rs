@@ -48,6 +48,9 @@ pub struct Add {
     /// How an event is packed: as Noah's JSON by itself, or that as a CloudEvent 1.0 in binary mode
     #[arg(long, value_name = "noah|cloudevents", value_parser = ["noah", "cloudevents"], hide_possible_values = true)]
     content: Option<String>,
+    /// The session it is tied to: when that ends, the watch is paused until it is added again
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -58,7 +61,10 @@ impl Add {
     pub fn run(self) -> Done {
         let client = self.target.client()?;
         let body = self.body()?.to_string().into_bytes();
-        let answer = block_on(client.send(Request::new(Method::PUT, "watches").body(Some(body))))?;
+        let answer = block_on(
+            client
+                .send(Request::new(Method::PUT, "watches").maybe("session", self.session.as_deref()).body(Some(body))),
+        )?;
         put::report(&named::shown(&self.pattern, &self.endpoint), &answer, self.output)?;
         self.show_secret(&answer)
     }

@@ -2,7 +2,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use crate::primitives::{Error, Lifetime, When};
+use crate::primitives::{Error, Key, Lifetime, When, session};
 
 /// The longest part of a path that is repeated to whoever sent it.
 const SHOWN: usize = 100;
@@ -58,6 +58,7 @@ struct Written<'a> {
     if_match: Option<Value>,
     if_absent: Option<Value>,
     ttl: Option<Value>,
+    session: Option<Value>,
     revision: Option<Value>,
     absent: Option<Value>,
     exists: Option<Value>,
@@ -158,7 +159,12 @@ impl Written<'_> {
             Some(Value::String(text)) => Some(Lifetime::parse_ttl(text)?),
             Some(_) => return Err(Error::invalid("ttl is text like \"30s\"")),
         };
-        Ok(Lifetime { ttl, owner: None })
+        let owner = match &self.session {
+            None => None,
+            Some(Value::String(id)) => Some(Key::session(session::parse_id(id)?)),
+            Some(_) => return Err(Error::invalid("session is text, the id that PUT /sessions answers")),
+        };
+        Ok(Lifetime { ttl, owner })
     }
 
     fn when(&self, verb: Verb) -> Result<When, Error> {

@@ -8,8 +8,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Check, Collection, Committed, Edit, Endpoint, Error, Frame, Hidden, Key, List, Name, Op, Params, Pattern, Plan,
-    Query, Reading, Record, Segment, Select, SigningKey, View, When, dead_letter, decode_segment, service,
+    Check, Collection, Committed, Edit, Ending, Endpoint, Error, Frame, Hidden, Key, Lifetime, List, Name, Op, Params,
+    Pattern, Plan, Query, Reading, Record, Segment, Select, SigningKey, View, When, dead_letter, decode_segment,
+    service,
 };
 use options::Options;
 pub use options::{Content, Deliver, From};
@@ -17,6 +18,10 @@ pub use options::{Content, Deliver, From};
 const PATTERN: &str = "pattern";
 const ENDPOINT: &str = "endpoint";
 const PAUSED: &str = "paused";
+/// Of a watch that is tied to a session, whether that is there or gone.
+const SESSION: &str = "session";
+const THERE: &str = "there";
+const GONE: &str = "gone";
 
 /// There is no watch of a name.
 pub const UNKNOWN: Error = Error::Unknown("there is no watch of this name; GET /watches has the names of all");
@@ -125,14 +130,23 @@ pub fn before_put(wanted: &Registration) -> [Query; 1] {
 
 /// Registers a watch, given what [`before_put`] read. The plan holds only while that is all there is: when
 /// [`Error::Contended`] comes of it, it has to be read again.
-pub fn put(wanted: &Registration, read: Reading, object: Option<Check>, when: &When) -> Result<Plan, Error> {
+///
+/// A watch that is tied to a session is paused at the end of that. Its owner registers it again, as it was, and it goes on.
+pub fn put(
+    wanted: &Registration,
+    read: Reading,
+    object: Option<Check>,
+    lifetime: &Lifetime,
+    when: &When,
+) -> Result<Plan, Error> {
     let Registration { watch, options } = wanted;
     let head = read.revision;
     let siblings_now = &read.records();
     let key = Key::watch(watch.pattern.as_str(), watch.endpoint.as_str());
-    let exists = siblings_now.iter().find(|sibling| sibling.key == key);
+    let existing = siblings_now.iter().find(|sibling| sibling.key == key);
+    let returns = existing.is_some_and(|watch| watch.fields.contains_key(SESSION));
     // A condition that does not hold is told before any other rule; the commit finds it.
-    if when.holds(exists.map(|watch| watch.revision)) {
+    if !returns && when.holds(existing.map(|watch| watch.revision)) {
         refuse_overlap(watch, &key, siblings_now)?;
     }
     let index = siblings(&watch.endpoint);
@@ -146,7 +160,20 @@ pub fn put(wanted: &Registration, read: Reading, object: Option<Check>, when: &W
     let edit =
         Edit::default().set(PATTERN, watch.pattern.as_str()).set(ENDPOINT, watch.endpoint.as_str()).join(index.clone());
     let edit = options.store(edit);
-    let mut plan = Plan::new(vec![Op::put(key.clone(), edit).reader(after)]).when(&key, when).whole();
+    if returns && !existing.is_some_and(|watch| options::are_those_of(watch, &edit)) {
+        return Err(Error::Refused {
+            words: "The watch is registered with other options".to_owned(),
+            hint: "give it the options that it has, or delete it first; a secret that was generated is given as it is",
+        });
+    }
+    let edit = match &lifetime.owner {
+        Some(_) => edit.set(SESSION, THERE),
+        None => edit.unset(SESSION),
+    };
+    let ending =
+        Ending::Turn { key: key.clone(), field: SESSION.to_owned(), from: THERE.to_owned(), to: GONE.to_owned() };
+    let op = Op::put(key.clone(), edit).reader(after).leased(lifetime.change(vec![ending]));
+    let mut plan = Plan::new(vec![op]).tied(lifetime).when(&key, when).whole();
     if let Some(check) = object {
         plan = plan.require(check, Error::NotFound);
     }
@@ -247,7 +274,14 @@ fn edit(key: Key, edit: Edit) -> Plan {
 /// Why a watch is paused, if it is.
 #[must_use]
 pub fn paused(record: &Record) -> Option<&str> {
-    record.fields.contains_key(PAUSED).then(|| record.text(PAUSED))
+    let by_request = record.fields.contains_key(PAUSED).then(|| record.text(PAUSED));
+    by_request.or(is_orphaned(record).then_some("its session has ended"))
+}
+
+/// Whether the session that a watch is tied to has ended.
+#[must_use]
+pub fn is_orphaned(record: &Record) -> bool {
+    record.text(SESSION) == GONE
 }
 
 /// A watch's name: base64 of `pattern|endpoint`.
@@ -316,6 +350,9 @@ pub fn list(records: &[Record]) -> Vec<View<'_>> {
 pub(super) fn entries<M: SerializeMap>(record: &Record, map: &mut M) -> Result<(), M::Error> {
     map.serialize_entry("pattern", record.text(PATTERN))?;
     map.serialize_entry("endpoint", record.text(ENDPOINT))?;
+    if let session @ (THERE | GONE) = record.text(SESSION) {
+        map.serialize_entry(SESSION, session)?;
+    }
     if let Some(why) = paused(record) {
         map.serialize_entry(PAUSED, why)?;
     }

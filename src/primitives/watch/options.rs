@@ -141,6 +141,13 @@ pub(super) fn begins_after(record: &Record) -> Option<u64> {
     record.text(FROM).parse().ok()
 }
 
+/// Whether a stored watch has just the options that an edit would give it.
+pub(super) fn are_those_of(record: &Record, edit: &Edit) -> bool {
+    let names = [DELIVER, FROM, HEADERS, CONTENT, SIGNED, PRIVATE_SECRET, PRIVATE_HEADERS];
+    let wanted = |name: &str| edit.set.iter().find(|field| field.0 == name).map(|field| &field.1);
+    names.iter().all(|name| record.fields.get(*name) == wanted(name))
+}
+
 /// Whether a record, as an event tells of it, leaves out what its deliveries need.
 pub(super) fn is_incomplete(record: &Record) -> bool {
     let lacks = |told: &str, private: &str| record.fields.contains_key(told) && !record.fields.contains_key(private);

@@ -99,6 +99,16 @@ local function give_lease(key, lease)
   end
 end
 
+local function renew_lease(key)
+  local at = record_at(key)
+  local ttl = redis.call('HGET', at, 'l:ttl')
+  if not ttl then return end
+  local deadline = string.format('%d', now + tonumber(ttl))
+  redis.call('HSET', at, 'l:deadline', deadline)
+  redis.call('HDEL', at, 'l:graced')
+  redis.call('ZADD', deadlines, deadline, key)
+end
+
 function delete(key, action)
   local at = record_at(key)
   local flat = redis.call('HGETALL', at)
@@ -133,8 +143,12 @@ local function put(key, op, action)
   end
   local signal = op.signal
   if op.lease and op.lease ~= 'keep' then
-    if is_leased then take_lease(key) end
-    if op.lease ~= 'permanent' then
+    if op.lease == 'renew' then
+      renew_lease(key)
+    elseif is_leased then
+      take_lease(key)
+    end
+    if type(op.lease) == 'table' then
       give_lease(key, op.lease.lease)
       -- To renew one says nothing new.
       signal = signal and not is_leased

@@ -14,7 +14,7 @@ for _, op in ipairs(commit.ops) do
     value = value + 1
     field[2] = ARGV[value]
   end
-  gives = gives or type(arg.lease) == 'table'
+  gives = gives or type(arg.lease) == 'table' or arg.lease == 'renew'
 end
 local _, more = settle(gives)
 if more then

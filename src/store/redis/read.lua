@@ -87,6 +87,11 @@ function answers.members_of(collection)
   for _, key in ipairs(keys) do add(found, key) end
   return found
 end
+function answers.owned_by(owner)
+  local found = {}
+  for _, key in ipairs(redis.call('ZRANGE', prefix .. 'o:' .. owner, 0, -1)) do add(found, key) end
+  return found
+end
 function answers.count(index)
   return redis.call('ZCARD', index_at(index))
 end

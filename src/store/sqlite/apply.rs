@@ -23,7 +23,8 @@ pub(super) fn commit(
 ) -> Result<Committed, StoreError> {
     let mut change =
         Change { connection, now: commit.now, whole: commit.whole, head, clock: Now::default(), cause: None };
-    let gives = commit.ops.iter().any(|op| matches!(op, Op::Put { lease: LeaseChange::Lease(_), .. }));
+    let gives =
+        commit.ops.iter().any(|op| matches!(op, Op::Put { lease: LeaseChange::Lease(_) | LeaseChange::Renew, .. }));
     let look = clock.look();
     change.clock = settle(&mut change, look, gives)?;
     clock.heard(look, change.clock.now);
@@ -142,6 +143,7 @@ impl Change<'_> {
         match change {
             LeaseChange::Keep => Ok(()),
             LeaseChange::Permanent => leases::take(self.connection, key).map(drop),
+            LeaseChange::Renew => leases::renew(self.connection, key, self.clock.now),
             LeaseChange::Lease(lease) => leases::give(self.connection, key, lease, self.clock.now),
         }
     }

@@ -71,6 +71,14 @@ pub(super) fn give(connection: &Connection, key: &Key, lease: &Lease, now: u64) 
     Ok(())
 }
 
+/// Has the time of a record's lease begin anew, if it has one.
+pub(super) fn renew(connection: &Connection, key: &Key, now: u64) -> Result<(), StoreError> {
+    let mut update = connection
+        .prepare_cached("UPDATE leases SET deadline = ?2 + ttl, graced = 0 WHERE key = ?1 AND ttl IS NOT NULL")?;
+    update.execute(params![key.as_str(), now])?;
+    Ok(())
+}
+
 /// Takes a record's lease away; what was to be done at its end, if it had one.
 pub(super) fn take(connection: &Connection, key: &Key) -> Result<Option<Vec<Ending>>, StoreError> {
     let mut delete = connection.prepare_cached("DELETE FROM leases WHERE key = ?1 RETURNING ending")?;

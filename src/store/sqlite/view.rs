@@ -50,6 +50,7 @@ fn answer(connection: &Connection, query: &Query, now: Now) -> Result<Answer, St
         Query::Get(key) => record(connection, key, now)?.into_iter().collect(),
         Query::List(query) => list(connection, query, now)?,
         Query::MembersOf(collection) => members_of(connection, collection, now)?,
+        Query::OwnedBy(owner) => owned_by(connection, owner, now)?,
         Query::Count(index) => {
             let mut select = connection.prepare_cached("SELECT count(*) FROM members WHERE idx = ?1")?;
             return Ok(Answer { records: Vec::new(), count: select.query_row([index], |row| row.get(0))? });
@@ -125,6 +126,16 @@ fn members_of(connection: &Connection, collection: &str, now: Now) -> Result<Vec
          ORDER BY r.key"
     ))?;
     let mut rows = statement.query([collection])?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next()? {
+        records.push(from_row(row, now)?);
+    }
+    Ok(records)
+}
+
+fn owned_by(connection: &Connection, owner: &Key, now: Now) -> Result<Vec<Record>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("{RECORD} WHERE l.owner = ?1 ORDER BY r.key"))?;
+    let mut rows = statement.query([owner.as_str()])?;
     let mut records = Vec::new();
     while let Some(row) = rows.next()? {
         records.push(from_row(row, now)?);

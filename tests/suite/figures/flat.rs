@@ -25,7 +25,13 @@ async fn register(store: &Arc<dyn Store>, count: usize) {
     let one = |n: usize| {
         let body = format!(r#"{{"pattern":"//noah/hosts/h{n}","endpoint":"http://127.0.0.1:9/w{n}"}}"#);
         let wanted = watch::parse(body.as_bytes(), &["http"]).unwrap();
-        let plan = watch::put(&wanted, Reading { revision: 0, answers: Vec::new() }, None, &Default::default());
+        let plan = watch::put(
+            &wanted,
+            Reading { revision: 0, answers: Vec::new() },
+            None,
+            &Default::default(),
+            &Default::default(),
+        );
         let store = Arc::clone(store);
         async move { store.commit(&plan.unwrap().commit).await.unwrap() }
     };

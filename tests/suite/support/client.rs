@@ -3,6 +3,8 @@ use std::time::Duration;
 use reqwest::{Body, Method, RequestBuilder, header::HeaderMap};
 use serde_json::Value;
 
+use super::eventually;
+
 /// A client of one server.
 #[derive(Clone)]
 pub struct Client {
@@ -20,6 +22,11 @@ impl Client {
             .build()
             .unwrap();
         Self { root, http }
+    }
+
+    /// The server's root, without a slash at the end.
+    pub fn root(&self) -> &str {
+        &self.root
     }
 
     /// A request that is yet to be sent.
@@ -65,6 +72,18 @@ impl Client {
         let mut body = serde_json::json!({"pattern": pattern, "endpoint": endpoint});
         body.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
         watch_path(&self.put_ok("/watches", body.to_string()).await)
+    }
+
+    /// How many requests the server holds that wait for something.
+    pub async fn waiters(&self) -> usize {
+        let metrics = self.get("/metrics").await.text();
+        let line = metrics.lines().find_map(|line| line.strip_prefix("noah_waiters "));
+        line.expect("the number of waiters is told").parse().unwrap()
+    }
+
+    /// Waits until the server holds so many.
+    pub async fn holds(&self, count: usize) {
+        eventually("it holds so many requests", || async { (self.waiters().await == count).then_some(()) }).await;
     }
 
     /// `GET` of something that is there.

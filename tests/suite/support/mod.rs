@@ -11,6 +11,7 @@ mod rabbit;
 mod raw;
 mod receiver;
 mod redis;
+mod session;
 
 use std::{
     future::Future,
@@ -21,11 +22,12 @@ pub use agent::{agent_options, deliver, delivery, failure, http_agent, watch_to}
 pub use client::{Answer, Client, watch_path};
 pub use database::{Backend, Database, whole_log};
 pub use delivering::Delivering;
-pub use noah::{Noah, Sibling, command};
+pub use noah::{Noah, Sibling, command, signal};
 pub use rabbit::{MAX_MESSAGE_BYTES, Rabbit, header};
 pub use raw::{Raw, RawAnswer};
 pub use receiver::{Behaviour, Hit, Receiver};
 pub use redis::Redis;
+pub use session::{Running, end, renew, session};
 
 /// How long anything may take before it counts as broken. Generous, for busy machines; nothing waits for it
 /// unless it fails.

@@ -158,6 +158,11 @@ pub struct Sibling {
 }
 
 impl Sibling {
+    /// Its root, without a slash at the end.
+    pub fn url(&self) -> &str {
+        self.client.root()
+    }
+
     /// Ends it without a chance to do anything about it.
     pub fn kill9(&mut self) {
         self.child.kill().unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{get, holds};
+use super::get;
 use crate::support::{Backend, Noah, Redis, eventually};
 
 /// How many scripts were run so far.
@@ -27,7 +27,7 @@ async fn who_waits_costs_the_store_nothing_and_many_read_once() {
     let on_others = (0..200).map(|n| get(&noah, &format!("/ephemerals/other/{n}")));
     let on_one = (0..200).map(|_| get(&noah, "/ephemerals/one?until=ready"));
     let held: Vec<_> = on_others.chain(on_one).collect();
-    holds(&noah, 400).await;
+    noah.holds(400).await;
     assert!(connections(noah.database.redis()) <= before, "no connection for those who wait");
 
     let (start, puts) = (scripts(noah.database.redis()), 50);
@@ -48,7 +48,7 @@ async fn who_waits_costs_the_store_nothing_and_many_read_once() {
     }
     let cost = scripts(noah.database.redis()) - start;
     assert!(cost <= 5 * puts + 50, "{cost} scripts for {puts} PUTs that woke 200 who wait for one path");
-    holds(&noah, 200).await;
+    noah.holds(200).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,7 +58,7 @@ async fn a_store_that_was_away_and_lost_its_log_still_wakes() {
         noah.put_ok("/ephemerals/e", n.to_string()).await;
     }
     let held = [get(&noah, "/ephemerals/new"), get(&noah, "/ephemerals/e?absent=true"), get(&noah, "/hosts?count=1")];
-    holds(&noah, 3).await;
+    noah.holds(3).await;
     // In memory only, so all of it is lost, and the revisions begin anew.
     noah.database.redis().restart();
     eventually("the store is back", || async { (noah.get("/readyz").await.status == 200).then_some(()) }).await;
@@ -74,7 +74,7 @@ async fn a_store_that_is_away_when_the_time_is_over_is_told() {
     let mut noah = Noah::on(Backend::Redis).await;
     let client = noah.client().clone();
     let held = tokio::spawn(async move { client.get("/ephemerals/e?wait=1500ms").await });
-    holds(&noah, 1).await;
+    noah.holds(1).await;
     noah.database.redis().kill();
     let answer = tokio::time::timeout(Duration::from_secs(20), held).await.expect("in time").unwrap();
     assert_eq!((answer.status, answer.header("noah-wait")), (503, None));

@@ -1,6 +1,6 @@
 //! Until something has a value, and until there are so many.
 
-use super::{get, held_until, holds, met_at_once, waiters};
+use super::{get, held_until, met_at_once};
 use crate::support::{Noah, eventually, on_both_stores};
 
 /// A path, the value that is waited for, and bodies to put: one that is not it, and the one that is.
@@ -27,12 +27,12 @@ async fn a_value_is_waited_for_whether_there_is_another_or_none(noah: Noah) {
     for (path, value, wrong, right) in CASES {
         let until = format!("{path}?until={value}");
         let held = get(&noah, &until);
-        holds(&noah, 1).await;
+        noah.holds(1).await;
         let put = noah.put_ok(path, wrong).await.revision();
         // Woken, and not satisfied: whoever waits for a change was told of this one.
         met_at_once(&noah, &format!("{path}?after={}", put - 1)).await;
         let other = held_until_beside(&noah, path, put, wrong).await;
-        assert!(!held.is_finished() && waiters(&noah).await == 1, "{path}");
+        assert!(!held.is_finished() && noah.waiters().await == 1, "{path}");
         let right = noah.put_ok(path, right).await.revision();
         let answer = held.await.unwrap();
         assert_eq!((answer.status, answer.header("noah-wait")), (200, Some("met")), "{path}");
@@ -46,7 +46,7 @@ async fn a_value_is_waited_for_whether_there_is_another_or_none(noah: Noah) {
 /// Puts what is not waited for once more, in a way that is a change, beside one that goes on waiting.
 async fn held_until_beside(noah: &Noah, path: &str, put: u64, wrong: &'static str) -> u64 {
     let beside = get(noah, &format!("{path}?after={put}"));
-    holds(noah, 2).await;
+    noah.holds(2).await;
     // Of what an application has attached, only the configuration itself goes.
     noah.delete(&path.replace("/applications/a", "")).await;
     assert_eq!(beside.await.unwrap().header("noah-wait"), Some("met"), "{path}");
@@ -67,13 +67,13 @@ async fn so_many_services_or_hosts_are_waited_for(noah: Noah) {
     };
     let two = "/services/web?status=up&count=2";
     let held = [get(&noah, two), get(&noah, "/services?status=up&count=2"), get(&noah, "/hosts?count=3")];
-    holds(&noah, 3).await;
+    noah.holds(3).await;
     service(1, "up").await;
     service(2, "down").await;
     noah.put_ok("/services/other/h1", r#"{"status":"up","host_status":"up"}"#).await;
     let [web, all, hosts] = held;
     assert_eq!(all.await.unwrap().header("noah-wait"), Some("met"), "two services are up");
-    holds(&noah, 2).await;
+    noah.holds(2).await;
     assert!(!web.is_finished() && !hosts.is_finished());
     service(2, "up").await;
     let web = web.await.unwrap();
@@ -84,7 +84,7 @@ async fn so_many_services_or_hosts_are_waited_for(noah: Noah) {
     met_at_once(&noah, "/services/web?status=up&count=1&limit=1").await;
 
     let tagged = get(&noah, "/services/web?tag=blue&status=up&count=2");
-    holds(&noah, 1).await;
+    noah.holds(1).await;
     for host in [1, 3] {
         noah.put_ok(&format!("/services/web/h{host}/tag"), r#"{"tags":"blue"}"#).await;
     }

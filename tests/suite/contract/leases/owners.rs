@@ -1,7 +1,7 @@
 //! Leases that end with another record.
 
 use noah::{
-    primitives::{Check, LeaseChange, Leased, Op},
+    primitives::{Check, Edit, LeaseChange, Leased, Op, Query},
     store::StoreError,
 };
 
@@ -104,7 +104,41 @@ async fn leased_holds_where_the_lease_has_that_owner(case: Timed) {
     }
 }
 
+async fn what_an_owner_has_can_be_listed(case: Timed) {
+    case.create("hosts/owner").await;
+    case.commit(vec![owned("ephemerals/b", "hosts/owner"), owned("ephemerals/a", "hosts/owner")]).await;
+    case.commit(vec![owned("ephemerals/c", "hosts/other"), put("ephemerals/d", "x", 60_000)]).await;
+    let of = |owner: &str| Query::OwnedBy(key(owner));
+    assert_eq!(case.keys(of("hosts/owner")).await, ["ephemerals/a", "ephemerals/b"]);
+    let record = case.list(of("hosts/other")).await.pop().unwrap();
+    assert_eq!((record.text("data"), record.lease.as_ref().unwrap().owner.clone()), ("x", Some(key("hosts/other"))));
+    case.one(put("ephemerals/a", "x", 1_000)).await;
+    case.one(delete("ephemerals/b")).await;
+    assert_eq!(case.keys(of("hosts/owner")).await, [""; 0]);
+    assert_eq!(case.keys(of("hosts/nobody")).await, [""; 0]);
+}
+
+async fn a_time_begins_anew_when_it_is_renewed(case: Timed) {
+    let renew = |name: &str| Op::edit(key(name), Edit::default()).leased(LeaseChange::Renew);
+    case.one(put("ephemerals/a", "x", 2_000)).await;
+    case.commit(vec![owned("ephemerals/b", "hosts/owner"), Op::put(key("ephemerals/c"), Edit::default())]).await;
+    for _ in 0..3 {
+        case.pass(1_500).await;
+        let renewed = case.one(renew("ephemerals/a")).await;
+        assert_eq!((renewed.action, renewed.revision), (None, 1), "it is no event");
+        assert_eq!(case.left("ephemerals/a").await, Some(2_000));
+    }
+    // What has no time gets none.
+    case.commit(vec![renew("ephemerals/b"), renew("ephemerals/c"), renew("ephemerals/none")]).await;
+    assert_eq!((case.left("ephemerals/b").await, case.left("ephemerals/c").await), (None, None));
+    assert_eq!(case.get("ephemerals/b").await.unwrap().lease.unwrap().owner, Some(key("hosts/owner")));
+    case.pass(2_000).await;
+    assert_eq!(case.history().await[3..], ["expire ephemerals/a"]);
+}
+
 on_both_stores!(Timed:
+    what_an_owner_has_can_be_listed,
+    a_time_begins_anew_when_it_is_renewed,
     a_lease_ends_with_its_owner,
     a_lease_ends_when_its_owner_expires,
     a_lease_may_have_both_a_time_and_an_owner,

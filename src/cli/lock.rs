@@ -1,0 +1,226 @@
+//! `noah lock NAME -- CMD ARGS…`
+
+mod queue;
+
+use std::{ffi::OsString, process::ExitStatus, time::Duration};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Done, block_on,
+    child::{Child, Signals, exit_as, interrupted},
+    client::{Client, Target, encode_segment},
+    failure::Failure,
+    keeper::{Keeper, Lost, parse_ttl},
+    output,
+};
+use crate::settings::parse_duration;
+use queue::Queue;
+
+/// For how long it is remembered that something was done.
+const REMEMBERED: &str = "30d";
+
+/// Run a command while holding a lock
+///
+/// The lock is held by a session that this keeps. NOAH_FENCE has the fencing number in the command's environment: it
+/// grows with each that gets the lock, so what the command works on can refuse those who had it before. NOAH_LOCK and
+/// NOAH_SESSION are there too. When the lock can no longer be kept for sure, since the server does not answer, the
+/// command and all of its process group get SIGTERM when two thirds of --ttl are over, and SIGKILL at five sixths:
+/// before anybody else can have the lock.
+///
+/// Exits with the command's code; with 1 when the lock was not had in time, or was lost; with 3 when the server could
+/// not be reached.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The lock
+    name: String,
+    /// How many may hold it at a time; who asks for fewer is not joined by more
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    slots: u32,
+    /// How long to wait for it, first come, first served; without this, it has to be free
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    wait: Option<Duration>,
+    /// For how long the lock stays taken when this is killed, or its machine dies
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = parse_ttl)]
+    ttl: Duration,
+    /// Run it only if nobody of those with the same key, such as an event's id, has done so with success; else say
+    /// `already done` and exit with 0. It is remembered for 30 days.
+    #[arg(long, value_name = "KEY")]
+    once_per: Option<String>,
+    /// The candidate that is to come first: others queue once it has, or when its head start is over
+    #[arg(long, value_name = "NAME")]
+    prefer: Option<String>,
+    /// This candidate's name [default: the host's]
+    #[arg(long = "as", value_name = "NAME")]
+    own_name: Option<String>,
+    /// How long the preferred candidate is waited for
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration, requires = "prefer")]
+    head_start: Duration,
+    #[command(flatten)]
+    target: Target,
+    /// The command and its arguments, after --
+    #[arg(last = true, required = true, value_name = "CMD")]
+    argv: Vec<OsString>,
+}
+
+/// What became of the wish for a lock.
+enum Wish {
+    /// It is held, with this fencing number.
+    Held(u64),
+    /// Another has done what it was for.
+    AlreadyDone,
+}
+
+impl Args {
+    pub fn run(self) -> Done {
+        let client = self.target.client()?;
+        let name = match &self.own_name {
+            Some(name) => name.clone(),
+            None => host_name(),
+        };
+        block_on(self.attend(&client, &name))
+    }
+
+    async fn attend(&self, client: &Client, own_name: &str) -> Done {
+        let mut signals = Signals::listen()?;
+        let queue = Queue::new(client, &self.name, self.slots);
+        let start = tokio::select! {
+            start = self.head_start(&queue, own_name) => start?,
+            signal = signals.next() => return Err(interrupted(signal)),
+        };
+        if let Start::AlreadyDone = start {
+            return already_done();
+        }
+        let mut session = Keeper::open(client, self.ttl, Some(own_name)).await?;
+        let wish = tokio::select! {
+            wish = self.have(&queue, &mut session) => wish,
+            signal = signals.next() => Err(interrupted(signal)),
+        };
+        let done = match wish {
+            Ok(Wish::Held(fence)) => self.work(&queue, &mut session, fence, &mut signals).await,
+            Ok(Wish::AlreadyDone) => already_done(),
+            Err(failure) => Err(failure),
+        };
+        // Its ticket goes with it.
+        session.end().await;
+        done
+    }
+
+    /// Leaves the preferred candidate its head start.
+    async fn head_start(&self, queue: &Queue<'_>, own_name: &str) -> Result<Start, Failure> {
+        let marker = self.marker();
+        let until = Instant::now() + self.head_start;
+        loop {
+            if let Some(marker) = &marker
+                && queue.is_marked(marker).await?
+            {
+                return Ok(Start::AlreadyDone);
+            }
+            let Some(preferred) = self.prefer.as_deref().filter(|preferred| *preferred != own_name) else { break };
+            if Instant::now() >= until || queue.has(preferred, until).await? {
+                break;
+            }
+        }
+        Ok(Start::Go)
+    }
+
+    /// Gets the lock, and sees whether there is anything left to do.
+    async fn have(&self, queue: &Queue<'_>, session: &mut Keeper<'_>) -> Result<Wish, Failure> {
+        let id = session.id().to_owned();
+        let fence = tokio::select! {
+            fence = queue.enter(&id, self.wait) => fence?,
+            _ = session.keep() => {
+                return Err(Failure::unmet("the session has ended while it waited for the lock")
+                    .hint("the server was away for longer than --ttl; try again, or with more of it"));
+            }
+        };
+        match self.marker() {
+            Some(marker) if queue.is_marked(&marker).await? => Ok(Wish::AlreadyDone),
+            _ => Ok(Wish::Held(fence)),
+        }
+    }
+
+    /// Runs the command for as long as the lock is surely held.
+    async fn work(&self, queue: &Queue<'_>, session: &mut Keeper<'_>, fence: u64, signals: &mut Signals) -> Done {
+        let variables = [
+            ("NOAH_LOCK", self.name.clone()),
+            ("NOAH_SESSION", session.id().to_owned()),
+            ("NOAH_FENCE", fence.to_string()),
+        ];
+        if Instant::now() >= session.safe_until() {
+            return Err(lost(&self.name));
+        }
+        let mut child = Child::start(&self.argv, &variables, true)?;
+        let status = guarded(&mut child, session, signals).await?.ok_or_else(|| lost(&self.name))?;
+        match self.marker() {
+            Some(marker) if status.success() => {
+                // As long as the lock is held, so that whoever has it next sees it.
+                let marked = timeout_at(session.safe_until(), queue.mark(&marker, fence));
+                match marked.await {
+                    Ok(done) => done?,
+                    Err(_) => return Err(lost(&self.name)),
+                }
+                Ok(())
+            }
+            _ => exit_as(status),
+        }
+    }
+
+    /// The path of what says that it was done.
+    fn marker(&self) -> Option<String> {
+        // A slash in either would make two markers one.
+        let part = |text: &str| encode_segment(&crate::primitives::encode_segment(text));
+        let key = self.once_per.as_ref()?;
+        Some(format!("ephemerals/once/{}/{}", part(&self.name), part(key)))
+    }
+}
+
+/// Whether to queue at all.
+enum Start {
+    Go,
+    AlreadyDone,
+}
+
+/// How the command ended; `None` when it was ended because the lock was about to be lost.
+async fn guarded(
+    child: &mut Child,
+    session: &mut Keeper<'_>,
+    signals: &mut Signals,
+) -> Result<Option<ExitStatus>, Failure> {
+    let why = loop {
+        tokio::select! {
+            biased;
+            status = child.ended() => return status.map(Some),
+            why = session.keep_surely() => break why,
+            signal = signals.next() => child.signal(signal),
+        }
+    };
+    if why == Lost::Doubtful {
+        output::remark("noah: the server does not answer and the lock may be lost soon; ending the command");
+        child.signal(libc::SIGTERM);
+        let _ = timeout_at(session.safe_until(), child.ended()).await;
+    }
+    // Also when the command itself is gone: what it left behind in its group goes with it.
+    child.signal(libc::SIGKILL);
+    child.ended().await?;
+    Ok(None)
+}
+
+fn lost(name: &str) -> Failure {
+    Failure::unmet(format!("the lock {name} was lost; the command was ended"))
+        .hint("the server was away for too long, or somebody ended the session; a greater --ttl bears more")
+}
+
+fn already_done() -> Done {
+    output::text("already done")
+}
+
+/// The name of this machine.
+fn host_name() -> String {
+    let mut name = [0u8; 256];
+    // SAFETY: the buffer outlives the call, which is told its length.
+    let got = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) };
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    let text = String::from_utf8_lossy(&name[..end]);
+    if got == 0 && !text.is_empty() { text.into_owned() } else { "localhost".to_owned() }
+}

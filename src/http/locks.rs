@@ -1,0 +1,183 @@
+//! Locks: taking a ticket, waiting for its turn, giving it back.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{
+    answer::Answer,
+    api::{Api, Result, session},
+    error::Failure,
+    request::Request,
+    wait::wait_time,
+    waiting::{Look, Until, read_again},
+};
+use crate::{
+    primitives::{
+        Error, Name, Plan, Reading, Record,
+        lock::{self, Queue},
+        session as sessions,
+    },
+    store::StoreError,
+};
+
+/// A session's wish for a lock.
+struct Wish<'a> {
+    api: &'a Api,
+    name: &'a Name,
+    session: Uuid,
+    /// How many may hold it with the session; `None` is what its ticket says, or one.
+    slots: Option<u64>,
+    wait: Option<Duration>,
+}
+
+impl Api {
+    /// `GET /locks`
+    pub(super) async fn locks(&self, look: &Look<'_>) -> Result {
+        let reading = look.read(&[lock::all()], Reading::shown).await?;
+        let revision = reading.revision;
+        match &reading.records()[..] {
+            [] => Err(Failure::not_found_at(revision)),
+            tickets => Ok(Answer::json(&lock::by_name(tickets)).at(revision)),
+        }
+    }
+
+    /// `GET /locks/NAME`
+    pub(super) async fn lock_named(&self, name: &Name, look: &Look<'_>) -> Result {
+        let reading = look.read(&[lock::queue(name)], Reading::shown).await?;
+        let revision = reading.revision;
+        let tickets = reading.records();
+        let found = lock::by_name(&tickets).into_values().next();
+        Ok(Answer::json(&found.ok_or_else(|| Failure::not_found_at(revision))?).at(revision))
+    }
+
+    /// `PUT /locks/NAME?session=ID`: the lock, or a place in its queue.
+    pub(super) async fn acquire(&self, name: &Name, request: &Request) -> Result {
+        let parameters = &request.parameters;
+        let wish = Wish {
+            api: self,
+            name,
+            session: holder(request)?,
+            slots: parameters.get("slots").map(lock::parse_slots).transpose()?,
+            wait: parameters.get("wait").map(wait_time).transpose()?,
+        };
+        wish.come_true(request).await
+    }
+
+    /// `DELETE /locks/NAME?session=ID`
+    pub(super) async fn release(&self, name: &Name, request: &Request) -> Result {
+        let done = self.commit(&lock::delete(name, holder(request)?)).await?;
+        let json = serde_json::json!({"action": "delete", "result": "success", "name": name.as_str()});
+        Ok(Answer::json(&json).at(done.revision))
+    }
+}
+
+fn holder(request: &Request) -> Result<Uuid> {
+    let words = "A lock is held by a session: write ?session=ID, which PUT /sessions answers";
+    session(request)?.ok_or_else(|| Error::Malformed(words.to_owned()).into())
+}
+
+impl Wish<'_> {
+    async fn come_true(&self, request: &Request) -> Result {
+        let until = self.wait.map(|time| Until::new(self.api, request, time));
+        // Registered, looked, and only then waited: nothing can come in between.
+        let queue = [lock::queue(self.name)];
+        let mut waiter = self.api.feed.waiter(&queue);
+        let (reading, is_new) = self.line_up().await?;
+        let Some(until) = until else { return self.held_now(&reading, is_new).await };
+        if self.place(&reading)?.2 {
+            return self.answer(&reading, is_new);
+        }
+        let waiting = async {
+            loop {
+                let news = waiter.changed().await;
+                let reading = read_again(&news, self.api.store.as_ref(), &queue).await;
+                if self.place(&reading).is_ok_and(|(_, _, holds)| !holds) {
+                    continue;
+                }
+                return reading;
+            }
+        };
+        tokio::select! {
+            reading = waiting => self.answer(&reading, is_new),
+            () = until.over() => self.answer(&self.api.store.read(&queue).await?, is_new),
+        }
+    }
+
+    /// Takes a ticket, unless the session has one; the queue with it, and whether it is new. Who does not want to
+    /// wait takes none where it would have to.
+    async fn line_up(&self) -> Result<(Reading, bool)> {
+        let queries = lock::before_put(self.name, self.session);
+        let reading = self.api.store.read(&queries).await?;
+        let owner = owner(&reading)?;
+        let queue = Queue::read(&reading);
+        if let Some((ticket, ..)) = queue.place(self.name, self.session) {
+            if self.slots.is_some_and(|slots| slots != lock::slots(ticket)) {
+                return Err(other_slots(ticket).into());
+            }
+            return Ok((reading, false));
+        }
+        let slots = self.slots.unwrap_or(1);
+        if self.wait.is_none() && !queue.has_room(slots) {
+            return Err(Failure::from(queue.busy(self.name)).at(Some(reading.revision)));
+        }
+        let is_new = self.try_commit(&lock::put(self.name, owner, slots)).await?;
+        Ok((self.api.store.read(&queries).await?, is_new))
+    }
+
+    /// The answer to who does not wait: without the lock it keeps no place either.
+    async fn held_now(&self, reading: &Reading, is_new: bool) -> Result {
+        let (ticket, _, holds) = self.place(reading)?;
+        if !holds && is_new {
+            self.try_commit(&lock::take_back(ticket)).await?;
+        }
+        if !holds {
+            return Err(Failure::from(Queue::read(reading).busy(self.name)).at(Some(reading.revision)));
+        }
+        self.answer(reading, is_new)
+    }
+
+    /// Commits; whether it was not done because another request of the same session came before.
+    async fn try_commit(&self, plan: &Plan) -> Result<bool> {
+        match self.api.store_plan(plan).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::Refused { check, revision, head }) => match plan.refusal(check, revision) {
+                Error::Contended => Ok(false),
+                refusal => Err(Failure::from(refusal).at(Some(head))),
+            },
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    fn place<'r>(&self, reading: &'r Reading) -> Result<(&'r Record, usize, bool)> {
+        let place = Queue::read(reading).place(self.name, self.session);
+        place.ok_or_else(|| Failure::from(left()).at(Some(reading.revision)))
+    }
+
+    fn answer(&self, reading: &Reading, is_new: bool) -> Result {
+        let place = self.place(reading)?;
+        let answer = Answer::json(&lock::put_answer(self.name, place, is_new)).at(reading.revision);
+        let answer = if self.wait.is_some() { answer.waited(place.2) } else { answer };
+        Ok(if place.2 { answer } else { answer.accepted() })
+    }
+}
+
+fn owner(reading: &Reading) -> Result<&Record> {
+    let session = reading.answers.get(1).and_then(|answer| answer.records.first());
+    session.ok_or_else(|| Failure::from(sessions::ended()).at(Some(reading.revision)))
+}
+
+fn other_slots(ticket: &Record) -> Error {
+    Error::Refused {
+        words: format!("The session is in the queue of this lock already, with slots={}", lock::slots(ticket)),
+        hint: "leave slots out to keep that, or give it back first with DELETE, and with it the place",
+    }
+}
+
+/// What was waited for cannot come any more.
+fn left() -> Error {
+    Error::Refused {
+        words: "The session has ended, or has left the queue of this lock".to_owned(),
+        hint: "a session lives for its ttl from its last PUT /sessions/ID on; renew it while it waits",
+    }
+}
