@@ -14,13 +14,22 @@ fn random(round: usize, below: u64) -> u64 {
     ((round as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % below
 }
 
+/// The first session, which has put the record in time.
+async fn first_of(client: &Client, path: &str, ttl: &str) -> String {
+    loop {
+        let first = session(client, ttl, "first").await;
+        if client.put(&format!("{path}?session={first}"), "first").await.status == 200 {
+            return first;
+        }
+    }
+}
+
 /// Whether the first session was there still when the second took its record over.
 async fn round(client: Client, second: String, round: usize) -> bool {
     let path = format!("/ephemerals/taken/{round}");
     // Every other one dies of its own accord.
     let expires = round % 2 == 0;
-    let first = session(&client, if expires { "500ms" } else { "30s" }, "first").await;
-    client.put_ok(&format!("{path}?session={first}"), "first").await;
+    let first = first_of(&client, &path, if expires { "500ms" } else { "30s" }).await;
     let dying = async {
         if !expires {
             tokio::time::sleep(Duration::from_micros(random(round, 3_000))).await;
