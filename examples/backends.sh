@@ -57,7 +57,7 @@ BALANCER=$!
 PIDS="$PIDS $BALANCER"
 
 for n in 1 2 3; do
-    # setsid: a process group of its own, so that it can be killed with all that it has started.
+    # setsid: so that it can be killed with all that it has started.
     setsid noah session run --ttl "${TTL}s" --name "backend$n" --put "services/web/backend$n=up" -- \
         python3 -m http.server --bind 127.0.0.1 --directory "$DIRECTORY" 0 > "$DIRECTORY/backend$n" 2>&1 &
     PIDS="$PIDS $!"
@@ -66,6 +66,7 @@ for n in 1 2 3; do
     noah block "services/web/backend$n" --data up --timeout 10
 done
 wait "$BALANCER"
+cat "$LOG"
 
 noah poke --listen 127.0.0.1:0 --log-level warn -- "$DIRECTORY/balance" "$LOG" > "$DIRECTORY/poke" 2>&1 &
 PIDS="$PIDS $!"
@@ -77,7 +78,7 @@ tail -n 1 "$LOG"
 
 say "backend2: is killed, and what keeps its session as well"
 KILLED=$(date +%s%3N)
-kill -9 "$BACKEND2"
+pkill -9 -s "$BACKEND2"
 until_said "$LOG" "expire, backends are: backend1 backend3 $"
 TOOK=$(($(date +%s%3N) - KILLED))
 tail -n 1 "$LOG"
