@@ -41,7 +41,7 @@ pub struct Delivery {
     pub id: String,
     /// The event's revision.
     pub revision: u64,
-    /// What happened: `create`, `update`, `delete`, …
+    /// What happened: `create`, `update`, `delete`, `expire`, …
     pub action: &'static str,
     /// The event's channel, `//noah/hosts/web1`.
     pub channel: String,

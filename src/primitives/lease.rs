@@ -1,7 +1,5 @@
 //! Lifetimes: for how long a record is as it was put, and what becomes of it then.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Key, Select};
@@ -117,12 +115,6 @@ impl Lifetime {
             (None, None) => LeaseChange::Permanent,
             (ttl, owner) => LeaseChange::Lease(Lease { ttl, owner: owner.clone(), ending }),
         }
-    }
-
-    /// A lifetime of this time.
-    #[must_use]
-    pub fn of(ttl: Duration) -> Self {
-        Self { ttl: u64::try_from(ttl.as_millis()).ok(), owner: None }
     }
 }
 

@@ -216,3 +216,35 @@ impl Term {
 pub(super) fn leased(term: Option<Term>, owner: Option<Key>, at: Now) -> Leased {
     Leased { expires_in: term.map(|term| term.over_at(at.resumed).saturating_sub(at.now)), owner }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_that_is_late_does_not_slow_the_clock_down() {
+        let time = Time::by_hand(0);
+        let clock = Clock::new(time.clone());
+        assert_eq!(clock.look().expected, None);
+        clock.heard(clock.look(), 1_000);
+        time.pass(Duration::from_millis(100));
+        clock.heard(clock.look(), 1_050);
+        assert_eq!(clock.look().expected, Some(1_100), "an answer that took 50 ms");
+        clock.heard(clock.look(), 1_200);
+        time.step(60_000);
+        assert_eq!(clock.look().expected, Some(1_200), "another process is ahead; the wall clock is none of it");
+    }
+
+    #[test]
+    fn a_reading_from_before_it_kept_the_clock_is_not_taken() {
+        let clock = Clock::new(Time::by_hand(0));
+        let before = clock.look();
+        clock.heard(before, 1_000);
+        clock.keep();
+        clock.heard(before, 1_000);
+        assert_eq!(clock.look().expected, None);
+        clock.heard(clock.look(), 9_000);
+        clock.keep();
+        assert_eq!(clock.look().expected, Some(9_000));
+    }
+}

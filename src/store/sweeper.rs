@@ -3,10 +3,15 @@ use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 
 use super::Store;
+use crate::primitives::Lifetime;
 
-/// How often it looks at least. No lease is as short ([`Lifetime::SHORTEST`](crate::primitives::Lifetime)), so every
-/// sweeper knows of each before it is due, whoever gave it.
+/// How often it looks at least. No lease is as short, so every sweeper knows of each before it is due, whoever gave it.
 const EVERY: Duration = Duration::from_millis(400);
+
+const _: () = assert!(EVERY.as_millis() < Lifetime::SHORTEST as u128);
+
+/// How long it rests at least, so that what is due soon after each other is ended together.
+const REST: Duration = Duration::from_millis(20);
 
 /// What one [`Store::sweep`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,7 +56,7 @@ async fn keep_sweeping(store: Arc<dyn Store>) {
                 if swept.ended > 0 {
                     tracing::debug!(ended = swept.ended, "leases are over");
                 }
-                if swept.more { Duration::ZERO } else { swept.next.unwrap_or(EVERY).min(EVERY) }
+                if swept.more { Duration::ZERO } else { swept.next.unwrap_or(EVERY).clamp(REST, EVERY) }
             }
             Err(error) => {
                 if !std::mem::replace(&mut failed, true) {

@@ -112,7 +112,14 @@ impl Store for SqliteStore {
 
     async fn sweep(&self) -> Result<Swept, StoreError> {
         self.clock.keep();
-        self.writer.sweep().await
+        let look = self.clock.look();
+        match self.with_reader(move |connection| settle::settled(connection, look)).await? {
+            Some((swept, at)) => {
+                self.clock.heard(look, at.now);
+                Ok(swept)
+            }
+            None => self.writer.sweep().await,
+        }
     }
 
     fn head(&self) -> watch::Receiver<u64> {

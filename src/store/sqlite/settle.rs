@@ -1,5 +1,7 @@
 //! What is due is ended before anything else is done.
 
+use std::time::Duration;
+
 use rusqlite::Connection;
 
 use super::{StoreError, apply::Change, leases};
@@ -43,8 +45,20 @@ pub(super) fn some(change: &mut Change<'_>, look: Look, gives: bool) -> Result<(
         swept.more = due.len() == CHUNK;
         next = leases::next(connection)?;
     }
-    swept.next = next.map(|next| std::time::Duration::from_millis(next.saturating_sub(at.now)));
+    swept.next = until(next, at);
     Ok((swept, at))
+}
+
+/// What a sweep would say, if it had nothing to write: then no writer waits for it.
+pub(super) fn settled(connection: &Connection, look: Look) -> Result<Option<(Swept, Now)>, StoreError> {
+    let face = leases::face(connection)?;
+    let (at, next) = (face.at(look), leases::next(connection)?);
+    let is_settled = next.is_none_or(|next| next > at.now && face.ticked(at, look).is_none());
+    Ok(is_settled.then(|| (Swept { next: until(next, at), ..Swept::default() }, at)))
+}
+
+fn until(next: Option<u64>, at: Now) -> Option<Duration> {
+    next.map(|next| Duration::from_millis(next.saturating_sub(at.now)))
 }
 
 /// The clock for a reader, who changes nothing; `None` when something is due, which has to be ended first.

@@ -183,9 +183,9 @@ async fn nobody_sees_what_is_over(case: Timed) {
         ];
         for query in queries {
             let made = make("one").await;
-            assert_eq!(seen(&store.read(&[query.clone()]).await.unwrap()), 1, "{round} {query:?}");
+            assert_eq!(seen(&store.read(std::slice::from_ref(&query)).await.unwrap()), 1, "{round} {query:?}");
             case.pass_unswept(1_000);
-            let reading = store.read(&[query.clone()]).await.unwrap();
+            let reading = store.read(std::slice::from_ref(&query)).await.unwrap();
             assert_eq!((seen(&reading), reading.revision), (0, made + 1), "{round} {query:?}");
         }
         make("one").await;
