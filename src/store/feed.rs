@@ -1,18 +1,20 @@
+mod reader;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
-use uuid::Uuid;
+
+use reader::Reader;
 
 use super::{
     Store, StoreError,
     waiters::{Waiter, Waiters},
 };
-use crate::primitives::{Event, EventJson, Key, Query};
+use crate::primitives::{Event, EventJson, Query};
 
 /// The newest events are kept for all readers: at most so many, and about so many bytes of them.
 const KEPT: usize = 4_096;
@@ -22,8 +24,6 @@ const GIVEN: usize = 64;
 const GIVEN_BYTES: usize = 1 << 20;
 /// How many events are read from the log at once.
 const PAGE: usize = 256;
-/// How long a store is left alone that could not be read.
-const AGAIN: Duration = Duration::from_millis(250);
 
 /// An event, taken apart and written out once for all who read it.
 #[derive(Debug)]
@@ -171,8 +171,7 @@ impl Tail {
             waiters: Waiters::default(),
             task: OnceLock::new(),
         });
-        let reader = Reader { store: Arc::clone(store), tail: Arc::downgrade(&tail), last: None };
-        tail.task.get_or_init(|| runtime.spawn(reader.follow()).abort_handle());
+        tail.task.get_or_init(|| runtime.spawn(Reader::new(store, &tail).follow()).abort_handle());
         tail
     }
 
@@ -219,106 +218,6 @@ impl Kept {
             self.bytes -= first.bytes();
             self.before = first.event.revision;
         }
-    }
-}
-
-/// What tells an event from another one with the same revision: a store that lost its last commits gives their
-/// revisions out again.
-#[derive(PartialEq, Eq)]
-struct Mark(u64, i64, Key, Uuid);
-
-impl Mark {
-    fn of(event: &Event) -> Self {
-        Self(event.revision, event.time, event.record.key.clone(), event.record.id)
-    }
-}
-
-struct Reader {
-    store: Arc<dyn Store>,
-    tail: Weak<Tail>,
-    /// The last event that was read.
-    last: Option<Mark>,
-}
-
-impl Reader {
-    /// Reads the log as it grows, until nobody is there any more.
-    async fn follow(mut self) {
-        let mut head = self.store.head();
-        loop {
-            head.borrow_and_update();
-            match self.step().await {
-                // There is more than one page.
-                Ok(count) if count > 0 && self.position() < *head.borrow() => {}
-                Ok(_) => {
-                    if head.changed().await.is_err() {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "the log cannot be followed for its readers; trying again");
-                    tokio::time::sleep(AGAIN).await;
-                }
-            }
-        }
-    }
-
-    fn position(&self) -> u64 {
-        self.last.as_ref().map_or(0, |Mark(position, ..)| *position)
-    }
-
-    /// Reads one page; how many events were new.
-    async fn step(&mut self) -> Result<usize, StoreError> {
-        let Some(Mark(position, ..)) = self.last else { return self.begin().await };
-        // The last one is read again, to see whether it still is what it was.
-        let mut page = match self.store.log(position - 1, PAGE).await {
-            Err(StoreError::Trimmed { .. }) => return self.begin().await,
-            page => page?.into_iter(),
-        };
-        if page.next().is_none_or(|event| Some(Mark::of(&event)) != self.last) {
-            tracing::debug!(position, "the store lost a part of its log; its readers go on from the end of it");
-            return self.begin().await;
-        }
-        let mut events: Vec<Event> = page.collect();
-        // A large event may fill a page by itself, so a page of only the last one is not yet the end.
-        if events.is_empty() && *self.store.head().borrow() > position {
-            events = self.store.log(position, PAGE).await?;
-        }
-        Ok(self.keep(None, events))
-    }
-
-    /// Begins with the newest event there is, and forgets what was before.
-    async fn begin(&mut self) -> Result<usize, StoreError> {
-        self.last = None;
-        let before = self.store.window().await?.newest.saturating_sub(1);
-        let events = self.store.log(before, PAGE).await?;
-        Ok(self.keep(Some(before), events))
-    }
-
-    /// Keeps events behind the others, or in place of them behind the revision `before`.
-    fn keep(&mut self, before: Option<u64>, events: Vec<Event>) -> usize {
-        let Some(tail) = self.tail.upgrade() else { return 0 };
-        let count = events.len();
-        if let Some(last) = events.last() {
-            self.last = Some(Mark::of(last));
-        }
-        let entries: Vec<Arc<Entry>> = events.into_iter().map(Entry::new).collect();
-        let mut kept = lock(&tail.kept);
-        if let Some(before) = before {
-            *kept = Some(Kept { before, entries: VecDeque::new(), bytes: 0 });
-        }
-        if let Some(kept) = kept.as_mut() {
-            entries.iter().for_each(|entry| kept.push(Arc::clone(entry)));
-        }
-        drop(kept);
-        match before {
-            // There is no knowing what was passed over.
-            Some(_) => tail.waiters.wake_all(),
-            None => tail.waiters.wake(entries.iter().map(|entry| &entry.event)),
-        }
-        if count > 0 || before.is_some() {
-            tail.news.send_replace(());
-        }
-        count
     }
 }
 

@@ -9,7 +9,11 @@ mod values;
 use std::{future::Future, time::Instant};
 
 use reqwest::Method;
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinHandle,
+};
 
 use crate::support::{Answer, Client, Noah, PATIENCE, Raw, eventually, on_both_stores};
 
@@ -114,6 +118,18 @@ async fn who_hangs_up_does_not_wait_any_more(noah: Noah) {
     holds(&noah, 0).await;
 }
 
+async fn who_says_nothing_more_but_listens_is_answered_at_once(noah: Noah) {
+    let put = noah.put_ok("/ephemerals/e", "x").await.revision();
+    let mut stream = TcpStream::connect(noah.address()).await.unwrap();
+    stream.write_all(b"GET /ephemerals/e?wait=10m&until=y HTTP/1.1\r\nHost: n\r\n\r\n").await.unwrap();
+    holds(&noah, 1).await;
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("noah-wait: timeout"), "{answer}");
+    assert!(answer.contains(&format!("noah-revision: {put}")) && answer.ends_with('x'), "{answer}");
+}
+
 async fn a_stop_ends_all_waits_with_the_state_as_it_is(mut noah: Noah) {
     let there = noah.put_ok("/ephemerals/e", "x").await.revision();
     let held = [get(&noah, "/ephemerals/e?until=y"), get(&noah, "/hosts"), get(&noah, "/tags/t")];
@@ -141,6 +157,7 @@ on_both_stores!(Noah:
     head_waits_like_get,
     a_reader_who_has_it_already_is_told_so_after_a_wait_too,
     who_hangs_up_does_not_wait_any_more,
+    who_says_nothing_more_but_listens_is_answered_at_once,
     a_stop_ends_all_waits_with_the_state_as_it_is,
     what_another_server_is_told_wakes_too,
 );
