@@ -79,15 +79,19 @@ fn holder(request: &Request) -> Result<Uuid> {
 
 impl Wish<'_> {
     async fn come_true(&self, request: &Request) -> Result {
-        let until = self.wait.map(|time| Until::new(self.api, request, time));
+        let Some(time) = self.wait else {
+            let (reading, is_new) = self.line_up().await?;
+            return self.held_now(&reading, is_new).await;
+        };
+        let until = Until::new(self.api, request, time);
         // Registered, looked, and only then waited: nothing can come in between.
         let queue = [lock::queue(self.name)];
         let mut waiter = self.api.feed.waiter(&queue);
         let (reading, is_new) = self.line_up().await?;
-        let Some(until) = until else { return self.held_now(&reading, is_new).await };
         if self.place(&reading)?.2 {
             return self.answer(&reading, is_new);
         }
+        drop(reading);
         let waiting = async {
             loop {
                 let news = waiter.changed().await;

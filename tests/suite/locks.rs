@@ -1,6 +1,8 @@
 //! Locks as users see them: who holds one, in which order, and with what number.
 
 mod commands;
+mod guarded;
+mod trouble;
 
 use std::time::{Duration, Instant};
 

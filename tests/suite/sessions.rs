@@ -1,6 +1,7 @@
 //! Sessions as users see them: what is tied to one, what becomes of it, and who may take it over.
 
 mod commands;
+mod example;
 mod takeover;
 mod watches;
 

@@ -1,4 +1,4 @@
-use std::{ffi::OsString, time::Duration};
+use std::{convert::Infallible, ffi::OsString, time::Duration};
 
 use reqwest::Method;
 use serde_json::json;
@@ -66,53 +66,69 @@ impl Run {
     async fn attend(&self, client: &Client, paths: &[String]) -> Done {
         let mut signals = Signals::listen()?;
         let mut session = tokio::select! {
-            session = self.open(client, paths) => session?,
+            session = self.open(client) => session?,
             signal = signals.next() => return Err(interrupted(signal)),
         };
-        let variables = [("NOAH_SESSION", session.id().to_owned())];
-        let mut child = match Child::start(&self.argv, &variables, false) {
-            Ok(child) => child,
-            Err(failure) => {
-                session.end().await;
-                return Err(failure);
-            }
-        };
-        let status = loop {
-            tokio::select! {
-                status = child.ended() => break status?,
-                signal = signals.next() => child.signal(signal),
-                fresh = self.outlive(&mut session, client, paths) => session = fresh,
-            }
+        let done = match self.put(&session, client, paths).await {
+            Ok(()) => self.work(&mut session, client, paths, &mut signals).await,
+            Err(failure) => Err(failure),
         };
         session.end().await;
-        exit_as(status)
+        done
     }
 
-    /// A session with all that is to be put.
-    async fn open<'a>(&self, client: &'a Client, paths: &[String]) -> Result<Keeper<'a>, Failure> {
-        let session = Keeper::open(client, self.ttl, self.name.as_deref()).await?;
+    async fn open<'a>(&self, client: &'a Client) -> Result<Keeper<'a>, Failure> {
+        Keeper::open(client, self.ttl, self.name.as_deref()).await
+    }
+
+    /// Puts all that is to be tied to the session.
+    async fn put(&self, session: &Keeper<'_>, client: &Client, paths: &[String]) -> Done {
         for (put, path) in self.puts.iter().zip(paths) {
             let request = Request::new(Method::PUT, path).query("session", session.id()).body(Some(put.body.clone()));
-            if let Err(failure) = client.send(request).await {
-                session.end().await;
-                return Err(failure);
-            }
+            client.send(request).await?;
         }
-        Ok(session)
+        Ok(())
     }
 
-    /// Keeps a session until it is lost, and makes another in its place.
-    async fn outlive<'a>(&self, session: &mut Keeper<'a>, client: &'a Client, paths: &[String]) -> Keeper<'a> {
-        session.keep().await;
-        output::remark("noah: the session has ended while the command runs; making a new one");
-        loop {
-            match self.open(client, paths).await {
-                Ok(session) => return session,
-                Err(failure) => {
-                    let _ = failure.report();
-                    tokio::time::sleep((self.ttl / 3).min(Duration::from_secs(5))).await;
+    /// Runs the command, and keeps the session meanwhile.
+    async fn work<'a>(
+        &self,
+        session: &mut Keeper<'a>,
+        client: &'a Client,
+        paths: &[String],
+        signals: &mut Signals,
+    ) -> Done {
+        let variables = [("NOAH_SESSION", session.id().to_owned())];
+        let mut child = Child::start(&self.argv, &variables, false)?;
+        let command = async {
+            loop {
+                tokio::select! {
+                    status = child.ended() => return status,
+                    signal = signals.next() => child.signal(signal),
                 }
             }
+        };
+        tokio::select! {
+            status = command => exit_as(status?),
+            never = self.keep(session, client, paths) => match never {},
         }
+    }
+
+    /// Keeps a session, and makes another in its place whenever it is lost.
+    async fn keep<'a>(&self, session: &mut Keeper<'a>, client: &'a Client, paths: &[String]) -> Infallible {
+        loop {
+            session.keep().await;
+            output::remark("noah: the session has ended while the command runs; making a new one");
+            while let Err(failure) = self.renew(session, client, paths).await {
+                let _ = failure.report();
+                tokio::time::sleep((self.ttl / 3).min(Duration::from_secs(5))).await;
+            }
+        }
+    }
+
+    async fn renew<'a>(&self, session: &mut Keeper<'a>, client: &'a Client, paths: &[String]) -> Done {
+        // In its place at once, so that it is ended whatever comes of the rest.
+        *session = self.open(client).await?;
+        self.put(session, client, paths).await
     }
 }
