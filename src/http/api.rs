@@ -30,6 +30,9 @@ use crate::{
 /// that try at the same time one succeeds each time.
 const TRY: Duration = Duration::from_secs(5);
 
+/// What a request for a lock is about.
+const QUEUE: &str = "a place in the queue of a lock, which its fence tells apart";
+
 pub(super) type Result<T = Answer> = std::result::Result<T, Failure>;
 
 /// The API over a store.
@@ -122,6 +125,7 @@ impl Api {
                 Ok(changed(&watch::put_answer(&wanted, &done), &done, 0))
             }
             Resource::All(Collection::Sessions) => {
+                unconditional(when, "a session that is yet to be made")?;
                 let done = self.commit(&session::put(body)?).await?;
                 Ok(changed(&session::change_answer(&done), &done, 0).expiring(session::ttl(&done)))
             }
@@ -129,7 +133,10 @@ impl Api {
                 let done = self.commit(&session::renew(*id, body, when)?).await?;
                 Ok(changed(&session::change_answer(&done), &done, 0).expiring(session::ttl(&done)))
             }
-            Resource::Lock(name) => self.acquire(name, request).await,
+            Resource::Lock(name) => {
+                unconditional(when, QUEUE)?;
+                self.acquire(name, request).await
+            }
             Resource::TagOn(key) => self.edited(&tag::put(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Record(key)) => self.edited(&link::put(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Service(name)) => {
@@ -200,7 +207,10 @@ impl Api {
                 let done = self.commit(&session::delete(*id, when)).await?;
                 Ok(gone(&session::change_answer(&done), &done))
             }
-            Resource::Lock(name) => self.release(name, request).await,
+            Resource::Lock(name) => {
+                unconditional(when, QUEUE)?;
+                self.release(name, request).await
+            }
             Resource::Watch(name) => self.remove_watch(name, request).await,
             Resource::Letters(name, revision) => self.discard(name, *revision, request).await,
             Resource::TagOn(key) => self.edited(&tag::delete(key.clone(), body, when)?).await,

@@ -9,7 +9,7 @@ use super::{
     api::{Api, Result},
     request::Request,
     wait::wait_time,
-    waiting::{Until, read_again},
+    waiting::{Until, reading_that},
 };
 use crate::primitives::{
     Collection, Error, Event, List, Name, Pattern, Query, Reading, Segment, Select,
@@ -71,25 +71,17 @@ impl Api {
         // Registered, looked, and only then waited: nothing can come in between.
         let mut waiter = self.feed.waiter(&queries);
         let reading = self.store.read(&queries).await?;
-        let (seen, Some(until)) = (asked.judge(&reading, target), until) else {
+        let (met, Some(until)) = (asked.judge(&reading, target), until) else {
             return Ok(asked.answer(&reading, target));
         };
-        if seen {
+        if met {
             return Ok(asked.answer(&reading, target).waited(true));
         }
-        let converged = async {
-            loop {
-                let news = waiter.changed().await;
-                let reading = read_again(&news, self.store.as_ref(), &queries).await;
-                if asked.judge(&reading, target) {
-                    return reading;
-                }
-            }
-        };
+        let (store, read) = (self.store.as_ref(), reading.revision);
         tokio::select! {
-            reading = converged => Ok(asked.answer(&reading, target).waited(true)),
+            reading = reading_that(&mut waiter, store, &queries, read, |reading| asked.judge(reading, target)) => Ok(asked.answer(&reading, target).waited(true)),
             () = until.over() => {
-                let reading = self.store.read(&queries).await?;
+                let reading = store.read(&queries).await?;
                 Ok(asked.answer(&reading, target).waited(asked.judge(&reading, target)))
             }
         }

@@ -10,7 +10,7 @@ use super::{
     error::Failure,
     request::Request,
     wait::wait_time,
-    waiting::{Look, Until, read_again},
+    waiting::{Look, Until, reading_that},
 };
 use crate::{
     primitives::{
@@ -91,20 +91,13 @@ impl Wish<'_> {
         if self.place(&reading)?.2 {
             return self.answer(&reading, is_new);
         }
+        let (store, seen) = (self.api.store.as_ref(), reading.revision);
         drop(reading);
-        let waiting = async {
-            loop {
-                let news = waiter.changed().await;
-                let reading = read_again(&news, self.api.store.as_ref(), &queue).await;
-                if self.place(&reading).is_ok_and(|(_, _, holds)| !holds) {
-                    continue;
-                }
-                return reading;
-            }
-        };
+        // Without its ticket it waits in vain, and is told so.
+        let is_over = |reading: &Reading| self.place(reading).map_or(true, |(_, _, holds)| holds);
         tokio::select! {
-            reading = waiting => self.answer(&reading, is_new),
-            () = until.over() => self.answer(&self.api.store.read(&queue).await?, is_new),
+            reading = reading_that(&mut waiter, store, &queue, seen, is_over) => self.answer(&reading, is_new),
+            () = until.over() => self.answer(&store.read(&queue).await?, is_new),
         }
     }
 

@@ -117,28 +117,17 @@ impl<F: Fn(&Reading) -> Vec<&Record>> Hold<'_, F> {
         if met || time.is_zero() {
             return Ok((reading, met));
         }
+        let seen = reading.revision;
         drop(reading);
         tokio::select! {
-            reading = self.met(store, &mut waiter, before) => return Ok((reading, true)),
+            reading = reading_that(&mut waiter, store, self.queries, seen, |reading| self.is_met(reading, before)) => {
+                return Ok((reading, true));
+            }
             () = until.over() => {}
         }
         let reading = Arc::new(store.read(self.queries).await?);
         let met = self.is_met(&reading, before);
         Ok((reading, met))
-    }
-
-    /// Waits for the reading that is as it should be.
-    async fn met(&self, store: &dyn Store, waiter: &mut Waiter, before: Before) -> Arc<Reading> {
-        loop {
-            let news = waiter.changed().await;
-            let reading = read_again(&news, store, self.queries).await;
-            if self.is_met(&reading, before) {
-                return reading;
-            }
-            if waiter.is_coarse() {
-                sleep(REST).await;
-            }
-        }
     }
 
     fn is_met(&self, reading: &Reading, before: Before) -> bool {
@@ -203,10 +192,31 @@ fn fingerprint(shown: &[&Record]) -> u64 {
     hasher.finish()
 }
 
-/// A store that is away for a moment does not end a wait.
-pub async fn read_again(news: &News, store: &dyn Store, queries: &[Query]) -> Arc<Reading> {
+/// Waits for a reading that is as it should be, and is not older than the one of revision `seen`. A store that is away
+/// for a moment does not end the wait.
+pub async fn reading_that(
+    waiter: &mut Waiter,
+    store: &dyn Store,
+    queries: &[Query],
+    mut seen: u64,
+    is_right: impl Fn(&Reading) -> bool,
+) -> Arc<Reading> {
     loop {
-        match news.read(store, queries).await {
+        let news = waiter.changed().await;
+        let reading = read_again(&news, store, queries, seen).await;
+        if is_right(&reading) {
+            return reading;
+        }
+        seen = reading.revision;
+        if waiter.is_coarse() {
+            sleep(REST).await;
+        }
+    }
+}
+
+async fn read_again(news: &News, store: &dyn Store, queries: &[Query], seen: u64) -> Arc<Reading> {
+    loop {
+        match news.read(store, queries, seen).await {
             Ok(reading) => return reading,
             Err(error) => {
                 tracing::debug!(%error, "the store cannot be read for those who wait; trying again");

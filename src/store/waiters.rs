@@ -231,16 +231,21 @@ pub struct News {
 type Read = Arc<OnceCell<Arc<Reading>>>;
 
 impl News {
-    /// What the store answers now, or answered since this happened: the same to all who ask the same.
+    /// What the store answers now, or answered since this happened: the same to all who ask the same. `seen` is the
+    /// revision of what the one who asks has read before, so that it reads nothing older.
     ///
     /// # Errors
     /// Those of [`Store::read`].
-    pub async fn read(&self, store: &dyn Store, queries: &[Query]) -> Result<Arc<Reading>, StoreError> {
+    pub async fn read(&self, store: &dyn Store, queries: &[Query], seen: u64) -> Result<Arc<Reading>, StoreError> {
         let read: Read = Arc::clone(lock(&self.reads).entry(queries.to_vec()).or_default());
         let reading = read.get_or_try_init(|| async { store.read(queries).await.map(Arc::new) }).await?;
         // What nobody will ask for any more is not kept until the next event.
         if self.readers.fetch_sub(1, Ordering::Relaxed) <= 1 {
             lock(&self.reads).clear();
+        }
+        if reading.revision < seen {
+            // It was read for the others before this one came.
+            return store.read(queries).await.map(Arc::new);
         }
         Ok(Arc::clone(reading))
     }

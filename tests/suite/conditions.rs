@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 
-use crate::support::{Answer, Backend, Behaviour, Noah, Receiver, eventually, on_both_stores, watch_path};
+use crate::support::{Answer, Backend, Behaviour, Noah, Receiver, eventually, on_both_stores, session, watch_path};
 
 /// A write of one record, which is there or can be made.
 struct Write {
@@ -178,6 +178,7 @@ async fn a_dead_letter_takes_conditions(Hasty(noah): Hasty) {
 
 async fn what_is_about_several_records_takes_none(noah: Noah) {
     let watch = prepare(&noah).await;
+    let session = session(&noah, "60s", "s").await;
     let before = noah.database.whole_log().await.len();
     for (method, path, body) in [
         (Method::DELETE, "/services/web".to_owned(), ""),
@@ -185,6 +186,9 @@ async fn what_is_about_several_records_takes_none(noah: Noah) {
         (Method::DELETE, "/services/web/link".to_owned(), r#"{"link_name":"/org"}"#),
         (Method::PUT, format!("{watch}/dead/redrive"), ""),
         (Method::DELETE, format!("{watch}/dead"), ""),
+        (Method::PUT, "/sessions".to_owned(), r#"{"ttl":"60s"}"#),
+        (Method::PUT, format!("/locks/l?session={session}"), ""),
+        (Method::DELETE, format!("/locks/l?session={session}"), ""),
     ] {
         let write = write(method, path, body, "");
         for condition in [("if-match", "\"1\""), ("if-match", "*"), ("if-none-match", "*")] {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use noah::{
-    primitives::{Edit, Key, Op, Plan},
+    primitives::{Edit, Key, Op, Plan, Query},
     store::{self, Durability, Feed, Keep, Store, StoreError, Subscription},
 };
 
@@ -125,7 +125,22 @@ async fn a_feed_begins_again_when_somebody_comes_back(case: Case) {
     }
 }
 
+/// All who are woken by the same news share one reading, and yet nobody is shown what was before its own.
+async fn nobody_who_waits_reads_what_is_older_than_what_it_has_read(case: Case) {
+    let feed = Feed::new(Arc::clone(&case.store));
+    let queries = [Query::Get(Key::stored("ephemerals/0").unwrap())];
+    let mut early = feed.waiter(&queries);
+    let mut late = feed.waiter(&queries);
+    commit(&*case.store, 1, 1).await;
+    let news = [early.changed().await, late.changed().await];
+    let first = news[0].read(&*case.store, &queries, 0).await.unwrap();
+    commit(&*case.store, 1, 1).await;
+    let again = news[1].read(&*case.store, &queries, 2).await.unwrap();
+    assert_eq!((first.revision, again.revision), (1, 2));
+}
+
 on_both_stores!(Case:
+    nobody_who_waits_reads_what_is_older_than_what_it_has_read,
     every_reader_sees_every_event_once_wherever_it_begins,
     large_events_come_through_too,
     a_reader_behind_the_log_is_told,

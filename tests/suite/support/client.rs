@@ -18,6 +18,8 @@ impl Client {
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(60))
+            // Not as long as the server keeps one, or a request meets a connection that is being closed.
+            .pool_idle_timeout(Duration::from_secs(30))
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap();
