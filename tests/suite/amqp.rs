@@ -14,8 +14,7 @@ use crate::support::{Backend, Noah, Rabbit, eventually, header};
 const TOPIC: &str = "amq.topic";
 
 async fn server() -> Noah {
-    // However long a broker takes to be back, it is tried soon after.
-    Noah::with(Backend::Sqlite, &["--delivery-timeout", "10s", "--delivery-retry-max", "2s"]).await
+    Noah::with(Backend::Sqlite, &["--delivery-timeout", "10s"]).await
 }
 
 fn body(data: &[u8]) -> Value {
