@@ -10,12 +10,14 @@
 //! - [`watches`]: which events are for which watch, in which order, and when to try again.
 //! - [`http`]: the server; one route table, one table of errors, the front page.
 //! - [`poke`]: the listener on a node that runs one fixed command. It talks HTTP and knows no store.
+//! - [`client`]: what the commands and the listener talk to a server through.
 //! - [`cli`]: one file per command. [`settings`]: flags, variables, file and defaults become one value.
 //!
 //! `ARCHITECTURE.md` follows one PUT through all of them to a finished run.
 
 pub mod agents;
 pub mod cli;
+pub mod client;
 pub mod http;
 pub mod poke;
 pub mod primitives;

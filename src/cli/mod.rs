@@ -13,9 +13,7 @@ mod completions;
 mod converged;
 mod delete;
 mod demo;
-mod failure;
 mod get;
-mod keeper;
 mod limits;
 mod list;
 mod lock;
@@ -37,6 +35,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::client::{failure, keeper};
 use failure::Failure;
 
 /// What every command gives back.

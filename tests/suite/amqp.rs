@@ -9,7 +9,7 @@ use lapin::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Backend, Noah, Rabbit, eventually, header};
+use crate::support::{Backend, Noah, PATIENCE, Rabbit, eventually, eventually_within, header};
 
 const TOPIC: &str = "amq.topic";
 
@@ -142,7 +142,8 @@ async fn a_broker_that_is_killed_loses_nothing_and_gets_the_rest_in_order() {
         expected.extend(puts.await.unwrap());
         rabbit.start_again();
         let all = || async { (rabbit.depth("q").await as usize >= expected.len()).then_some(()) };
-        eventually("all of them arrive", all).await;
+        // It writes each of them to its disk, which others may be using.
+        eventually_within(2 * PATIENCE, "all of them arrive", all).await;
     }
     // A connection that broke while nobody used it costs no attempt.
     rabbit.kill9();
@@ -169,7 +170,7 @@ async fn a_connection_that_nobody_uses_is_closed_and_made_again_on_demand() {
     let watch = json!({"pattern": "//noah/ephemerals", "endpoint": rabbit.url()});
     assert_eq!(noah.delete_json("/watches", &watch).await.status, 200);
     let closed = || async { rabbit.clients().is_empty().then_some(()) };
-    crate::support::eventually_within(2 * crate::support::PATIENCE, "the connection is closed", closed).await;
+    eventually_within(2 * PATIENCE, "the connection is closed", closed).await;
     noah.watch("//noah/ephemerals", &rabbit.url()).await;
     noah.put_ok("/ephemerals/e", "2").await;
     assert_eq!(body(&rabbit.take("q", 1).await[0].data)["data"], "2");

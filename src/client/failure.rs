@@ -1,7 +1,8 @@
-//! How a command fails: an exit code with a meaning, what happened, and what to do next.
+//! How a request, or a command, fails: an exit code with a meaning, what happened, and what to do next.
 
 use std::{
     error::Error,
+    fmt,
     io::{self, Write},
     process::ExitCode,
 };
@@ -67,6 +68,12 @@ impl Failure {
             let _ = writeln!(io::stderr(), "noah: {}{hint}", self.message);
         }
         ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.message)
     }
 }
 

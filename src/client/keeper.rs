@@ -6,10 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::{
-    client::{Client, Request},
-    failure::Failure,
-};
+use super::{Client, Request, failure::Failure};
 use crate::primitives::Lifetime;
 
 /// How long the server may take to end a session, when this process wants to end itself.
