@@ -38,6 +38,7 @@ pub struct Request {
     body: Option<Vec<u8>>,
     if_match: Option<u64>,
     if_absent: bool,
+    cause: Option<Cause>,
 }
 
 /// What the server said to a request it did.
@@ -56,7 +57,7 @@ pub struct Answer {
 impl Request {
     /// A request without a body; `path` is percent-encoded and has no slash in front.
     pub fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), query: Vec::new(), body: None, if_match: None, if_absent: false }
+        Self { method, path: path.into(), query: Vec::new(), body: None, if_match: None, if_absent: false, cause: None }
     }
 
     /// With a parameter behind the question mark.
@@ -82,6 +83,12 @@ impl Request {
     /// Only if the record is at this revision.
     pub fn if_match(mut self, revision: Option<u64>) -> Self {
         self.if_match = revision;
+        self
+    }
+
+    /// With what led to it, in place of what the environment says.
+    pub fn caused_by(mut self, cause: Option<Cause>) -> Self {
+        self.cause = cause;
         self
     }
 
@@ -184,7 +191,7 @@ impl Client {
         if request.if_absent {
             builder = builder.header(header::IF_NONE_MATCH, "*");
         }
-        if let Some(cause) = &self.cause {
+        if let Some(cause) = request.cause.as_ref().or(self.cause.as_ref()) {
             builder = builder.header("noah-cause", cause.as_str());
         }
         match request.body {
@@ -193,7 +200,8 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, request: Request) -> Result<(StatusCode, Answer), Failure> {
+    /// Sends a request; whatever the server says to it is an answer.
+    pub async fn exchange(&self, request: Request) -> Result<(StatusCode, Answer), Failure> {
         let builder = self.builder(request);
         let response = builder.send().await.map_err(|error| self.unreachable(error))?;
         let status = response.status();

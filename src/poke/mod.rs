@@ -9,6 +9,7 @@
 pub mod event;
 pub mod queue;
 pub mod run;
+pub mod upstream;
 
 use std::{ffi::OsString, io, net::SocketAddr, sync::Arc, time::Duration};
 

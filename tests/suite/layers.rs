@@ -55,7 +55,7 @@ const RULES: [Rule; 8] = [
     Rule {
         // It talks to the API like any client. Of the HTTP side it knows only how a failure is told.
         part: "poke",
-        may_use: &["http::failure_body"],
+        may_use: &["primitives", "client", "http::failure_body"],
         knows_no: &["redis", "rusqlite"],
     },
     Rule { part: "client", may_use: &["primitives", "settings", "store"], knows_no: &["redis", "rusqlite", "clap"] },

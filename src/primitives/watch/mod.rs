@@ -20,6 +20,11 @@ const ENDPOINT: &str = "endpoint";
 const PAUSED: &str = "paused";
 /// Of a watch that is tied to a session, whether that is there or gone.
 const SESSION: &str = "session";
+
+/// The words of a conflict: there is such a watch, and it is nobody's;
+pub const EXISTS: &str = "Record already exists";
+/// or it is tied to a session, and what it is to be is not what it is.
+pub const OTHER_OPTIONS: &str = "The watch is registered with other options";
 const THERE: &str = "there";
 const GONE: &str = "gone";
 
@@ -162,7 +167,7 @@ pub fn put(
     let edit = options.store(edit);
     if returns && !existing.is_some_and(|watch| options::are_those_of(watch, &edit)) {
         return Err(Error::Refused {
-            words: "The watch is registered with other options".to_owned(),
+            words: OTHER_OPTIONS.to_owned(),
             hint: "give it the options that it has, or delete it first; a secret that was generated is given as it is",
         });
     }
@@ -183,7 +188,7 @@ pub fn put(
 
 fn refuse_overlap(watch: &Watch, key: &Key, siblings: &[Record]) -> Result<(), Error> {
     if siblings.iter().any(|sibling| sibling.key == *key) {
-        return Err(Error::Conflict("Record already exists"));
+        return Err(Error::Conflict(EXISTS));
     }
     let patterns: Vec<Pattern> =
         siblings.iter().filter_map(|sibling| Pattern::parse(sibling.text(PATTERN)).ok()).collect();
