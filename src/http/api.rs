@@ -122,6 +122,7 @@ impl Api {
                 Ok(changed(&watch::put_answer(&wanted, &done), &done, 0))
             }
             Resource::All(Collection::Sessions) => {
+                unconditional(when, "one that is yet to be made")?;
                 let done = self.commit(&session::put(body)?).await?;
                 Ok(changed(&session::change_answer(&done), &done, 0).expiring(session::ttl(&done)))
             }

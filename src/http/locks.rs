@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     answer::Answer,
-    api::{Api, Result, session},
+    api::{Api, Result, session, unconditional},
     error::Failure,
     request::Request,
     wait::wait_time,
@@ -53,6 +53,7 @@ impl Api {
 
     /// `PUT /locks/NAME?session=ID`: the lock, or a place in its queue.
     pub(super) async fn acquire(&self, name: &Name, request: &Request) -> Result {
+        unconditional(&request.when, "a place among several")?;
         let parameters = &request.parameters;
         let wish = Wish {
             api: self,
@@ -66,7 +67,7 @@ impl Api {
 
     /// `DELETE /locks/NAME?session=ID`
     pub(super) async fn release(&self, name: &Name, request: &Request) -> Result {
-        let done = self.commit(&lock::delete(name, holder(request)?)).await?;
+        let done = self.commit(&lock::delete(name, holder(request)?, &request.when)).await?;
         let json = serde_json::json!({"action": "delete", "result": "success", "name": name.as_str()});
         Ok(Answer::json(&json).at(done.revision))
     }
