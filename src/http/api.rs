@@ -194,7 +194,7 @@ impl Api {
                 Ok(gone(&ephemeral::delete_answer(path, &done), &done))
             }
             Resource::All(Collection::Watches) => {
-                let done = self.commit(&watch::delete(body, when)?).await?;
+                let done = self.commit(&watch::delete(body, when, owner.as_ref())?).await?;
                 Ok(gone(&watch::change_answer(&done), &done))
             }
             Resource::Session(id) => {
@@ -202,7 +202,7 @@ impl Api {
                 Ok(gone(&session::change_answer(&done), &done))
             }
             Resource::Lock(name) => self.release(name, request).await,
-            Resource::Watch(name) => self.remove_watch(name, request).await,
+            Resource::Watch(name) => self.remove_watch(name, owner.as_ref(), request).await,
             Resource::Letters(name, revision) => self.discard(name, *revision, request).await,
             Resource::TagOn(key) => self.edited(&tag::delete(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Record(key)) => self.edited(&link::delete(key.clone(), body, when)?).await,
@@ -302,7 +302,9 @@ fn lifetime(resource: &Resource, request: &Request) -> Result<Lifetime> {
         | Resource::Application(_)
         | Resource::Configuration(_)
         | Resource::Ephemeral(_) => (true, true),
-        Resource::All(Collection::Watches) | Resource::WatchOn(_) | Resource::Lock(_) => (false, true),
+        Resource::All(Collection::Watches) | Resource::WatchOn(_) | Resource::Watch(_) | Resource::Lock(_) => {
+            (false, true)
+        }
         _ => (false, false),
     };
     if ttl.is_some() && !has_ttl {
