@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::sleep;
 
 use super::{
     answer::Answer,
     api::{Api, Result},
     request::Request,
     wait::wait_time,
-    waiting::{Until, read_again},
+    waiting::{REST, Until, read_again},
 };
 use crate::primitives::{
     Collection, Error, Event, List, Name, Pattern, Query, Reading, Segment, Select,
@@ -52,6 +53,10 @@ impl Asked {
             let words = "Which change is asked about? Write ?pattern=//noah/… for the newest of that, or ?revision=REV";
             return Err(Error::Malformed(words.to_owned()).into());
         }
+        if hosts.is_some() && parameters.get("tag").is_some() {
+            let words = "Which hosts are asked about is said by hosts=a,b or by tag=T, not by both";
+            return Err(Error::Malformed(words.to_owned()).into());
+        }
         let wait = parameters.get("wait").map(wait_time).transpose()?;
         Ok(Self { scope: Scope { hosts, tag: name("tag")?, hook: name("hook")?, pattern }, revision, wait })
     }
@@ -84,6 +89,8 @@ impl Api {
                 if asked.judge(&reading, target) {
                     return reading;
                 }
+                // While many say how far they are, not all is read and judged for each of them.
+                sleep(REST).await;
             }
         };
         tokio::select! {

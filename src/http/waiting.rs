@@ -24,7 +24,7 @@ const READ: usize = 1_000;
 /// How long a store is left alone that could not be read.
 const AGAIN: Duration = Duration::from_millis(250);
 /// How long who is woken by any event at all rests between two looks.
-const REST: Duration = Duration::from_millis(50);
+pub const REST: Duration = Duration::from_millis(50);
 /// The time is a little longer than was asked for, by chance, so that those who began together do not all come
 /// back together: by this part of it, and at most so much.
 const JITTER: f64 = 0.05;
