@@ -1,4 +1,5 @@
-//! A command that runs below this one: in a process group of its own, told of the signals that this one gets.
+//! A command that runs below this one: in a process group of its own, which has the terminal if there is one, and told of
+//! the signals that this one gets.
 
 use std::{ffi::OsString, io, os::unix::process::ExitStatusExt, process::ExitStatus};
 
@@ -7,7 +8,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use super::{Done, failure::Failure};
+use super::{Done, failure::Failure, terminal::Foreground};
 use crate::poke::run::signal_group;
 
 /// SIGTERM and SIGINT, to be passed on.
@@ -41,6 +42,8 @@ pub fn interrupted(signal: libc::c_int) -> Failure {
 pub struct Child {
     process: Process,
     group: Option<i32>,
+    /// Lent for as long as this is there.
+    _foreground: Option<Foreground>,
 }
 
 impl Child {
@@ -53,9 +56,10 @@ impl Child {
         if dies_with_us {
             die_with_parent(&mut command);
         }
+        let foreground = Foreground::lend(&mut command);
         let process = command.spawn().map_err(|error| not_started(program, &error))?;
         let group = process.id().and_then(|pid| i32::try_from(pid).ok());
-        Ok(Self { process, group })
+        Ok(Self { process, group, _foreground: foreground })
     }
 
     /// Waits for its end; nothing is lost when that is given up.

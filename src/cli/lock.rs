@@ -33,6 +33,7 @@ const REMEMBERED: &str = "30d";
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The lock
+    #[arg(value_parser = parse_segment)]
     name: String,
     /// How many may hold it at a time; who asks for fewer is not joined by more
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -45,7 +46,7 @@ pub struct Args {
     ttl: Duration,
     /// Run it only if nobody of those with the same key, such as an event's id, has done so with success; else say
     /// `already done` and exit with 0. It is remembered for 30 days.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = parse_segment)]
     once_per: Option<String>,
     /// The candidate that is to come first: others queue once it has, or when its head start is over
     #[arg(long, value_name = "NAME")]
@@ -61,6 +62,16 @@ pub struct Args {
     /// The command and its arguments, after --
     #[arg(last = true, required = true, value_name = "CMD")]
     argv: Vec<OsString>,
+}
+
+/// Reads a name that is a segment of a URL, in which some cannot be. An empty one is most likely of a variable that is
+/// not set: what is once per nothing would not be done again.
+fn parse_segment(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("it is empty".to_owned()),
+        "." | ".." => Err("a URL cannot say it".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 /// What became of the wish for a lock.

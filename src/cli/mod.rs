@@ -27,6 +27,7 @@ mod session;
 mod shutdown;
 mod table;
 mod tail;
+mod terminal;
 mod txn;
 mod version;
 mod watch;

@@ -30,9 +30,6 @@ use crate::{
 /// that try at the same time one succeeds each time.
 const TRY: Duration = Duration::from_secs(5);
 
-/// What a request for a lock is about.
-const QUEUE: &str = "a place in the queue of a lock, which its fence tells apart";
-
 pub(super) type Result<T = Answer> = std::result::Result<T, Failure>;
 
 /// The API over a store.
@@ -125,7 +122,7 @@ impl Api {
                 Ok(changed(&watch::put_answer(&wanted, &done), &done, 0))
             }
             Resource::All(Collection::Sessions) => {
-                unconditional(when, "a session that is yet to be made")?;
+                unconditional(when, "one that is yet to be made")?;
                 let done = self.commit(&session::put(body)?).await?;
                 Ok(changed(&session::change_answer(&done), &done, 0).expiring(session::ttl(&done)))
             }
@@ -133,10 +130,7 @@ impl Api {
                 let done = self.commit(&session::renew(*id, body, when)?).await?;
                 Ok(changed(&session::change_answer(&done), &done, 0).expiring(session::ttl(&done)))
             }
-            Resource::Lock(name) => {
-                unconditional(when, QUEUE)?;
-                self.acquire(name, request).await
-            }
+            Resource::Lock(name) => self.acquire(name, request).await,
             Resource::TagOn(key) => self.edited(&tag::put(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Record(key)) => self.edited(&link::put(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Service(name)) => {
@@ -200,18 +194,15 @@ impl Api {
                 Ok(gone(&ephemeral::delete_answer(path, &done), &done))
             }
             Resource::All(Collection::Watches) => {
-                let done = self.commit(&watch::delete(body, when)?).await?;
+                let done = self.commit(&watch::delete(body, when, owner.as_ref())?).await?;
                 Ok(gone(&watch::change_answer(&done), &done))
             }
             Resource::Session(id) => {
                 let done = self.commit(&session::delete(*id, when)).await?;
                 Ok(gone(&session::change_answer(&done), &done))
             }
-            Resource::Lock(name) => {
-                unconditional(when, QUEUE)?;
-                self.release(name, request).await
-            }
-            Resource::Watch(name) => self.remove_watch(name, request).await,
+            Resource::Lock(name) => self.release(name, request).await,
+            Resource::Watch(name) => self.remove_watch(name, owner.as_ref(), request).await,
             Resource::Letters(name, revision) => self.discard(name, *revision, request).await,
             Resource::TagOn(key) => self.edited(&tag::delete(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Record(key)) => self.edited(&link::delete(key.clone(), body, when)?).await,
@@ -311,7 +302,9 @@ fn lifetime(resource: &Resource, request: &Request) -> Result<Lifetime> {
         | Resource::Application(_)
         | Resource::Configuration(_)
         | Resource::Ephemeral(_) => (true, true),
-        Resource::All(Collection::Watches) | Resource::WatchOn(_) | Resource::Lock(_) => (false, true),
+        Resource::All(Collection::Watches) | Resource::WatchOn(_) | Resource::Watch(_) | Resource::Lock(_) => {
+            (false, true)
+        }
         _ => (false, false),
     };
     if ttl.is_some() && !has_ttl {

@@ -52,6 +52,10 @@ impl Asked {
             let words = "Which change is asked about? Write ?pattern=//noah/… for the newest of that, or ?revision=REV";
             return Err(Error::Malformed(words.to_owned()).into());
         }
+        if hosts.is_some() && parameters.get("tag").is_some() {
+            let words = "Which hosts are asked about is said by hosts=a,b or by tag=T, not by both";
+            return Err(Error::Malformed(words.to_owned()).into());
+        }
         let wait = parameters.get("wait").map(wait_time).transpose()?;
         Ok(Self { scope: Scope { hosts, tag: name("tag")?, hook: name("hook")?, pattern }, revision, wait })
     }
@@ -78,8 +82,10 @@ impl Api {
             return Ok(asked.answer(&reading, target).waited(true));
         }
         let (store, read) = (self.store.as_ref(), reading.revision);
+        let has_come = |reading: &Reading| asked.judge(reading, target);
         tokio::select! {
-            reading = reading_that(&mut waiter, store, &queries, read, |reading| asked.judge(reading, target)) => Ok(asked.answer(&reading, target).waited(true)),
+            // While many say how far they are, not all is read and judged for each of them.
+            reading = reading_that(&mut waiter, store, &queries, read, true, has_come) => Ok(asked.answer(&reading, target).waited(true)),
             () = until.over() => {
                 let reading = store.read(&queries).await?;
                 Ok(asked.answer(&reading, target).waited(asked.judge(&reading, target)))

@@ -92,7 +92,9 @@ pub async fn page(store: &dyn Store, asked: &Asked) -> Result<Answer, Failure> {
             }
         }
     }
-    Ok(Answer::json(&Page { events: events.iter().map(EventJson).collect(), next }).at(window.newest.max(next)))
+    // Who asks for what comes behind the end is told where that is: the store may have lost what the client has seen.
+    let newest = if looked_at > 0 { window.newest.max(next) } else { window.newest };
+    Ok(Answer::json(&Page { events: events.iter().map(EventJson).collect(), next }).at(newest))
 }
 
 /// A stream of the log: first what there is after the revision asked for (only what is new, if none was), then

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     answer::Answer,
-    api::{Api, Result, session},
+    api::{Api, Result, session, unconditional},
     error::Failure,
     request::Request,
     wait::wait_time,
@@ -53,6 +53,7 @@ impl Api {
 
     /// `PUT /locks/NAME?session=ID`: the lock, or a place in its queue.
     pub(super) async fn acquire(&self, name: &Name, request: &Request) -> Result {
+        unconditional(&request.when, "a place among several")?;
         let parameters = &request.parameters;
         let wish = Wish {
             api: self,
@@ -66,7 +67,7 @@ impl Api {
 
     /// `DELETE /locks/NAME?session=ID`
     pub(super) async fn release(&self, name: &Name, request: &Request) -> Result {
-        let done = self.commit(&lock::delete(name, holder(request)?)).await?;
+        let done = self.commit(&lock::delete(name, holder(request)?, &request.when)).await?;
         let json = serde_json::json!({"action": "delete", "result": "success", "name": name.as_str()});
         Ok(Answer::json(&json).at(done.revision))
     }
@@ -96,7 +97,7 @@ impl Wish<'_> {
         // Without its ticket it waits in vain, and is told so.
         let is_over = |reading: &Reading| self.place(reading).map_or(true, |(_, _, holds)| holds);
         tokio::select! {
-            reading = reading_that(&mut waiter, store, &queue, seen, is_over) => self.answer(&reading, is_new),
+            reading = reading_that(&mut waiter, store, &queue, seen, false, is_over) => self.answer(&reading, is_new),
             () = until.over() => self.answer(&store.read(&queue).await?, is_new),
         }
     }

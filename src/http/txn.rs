@@ -19,6 +19,10 @@ impl Api {
     /// `POST /txn`
     pub(super) async fn transact(&self, request: &Request) -> Result {
         unconditional(&request.when, "several; each operation has its own, if_match or if_absent")?;
+        if ["ttl", "session"].iter().any(|name| request.parameters.get(name).is_some()) {
+            let words = "A transaction has no ttl and no session; each put in it may have its own";
+            return Err(Error::Malformed(words.to_owned()).into());
+        }
         let mut planned = Vec::new();
         for (op, text) in transaction::parse(&request.body)?.into_iter().enumerate() {
             let unread = |error| Error::Operation { op, what: String::new(), error: Box::new(error) };

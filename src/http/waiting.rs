@@ -118,9 +118,10 @@ impl<F: Fn(&Reading) -> Vec<&Record>> Hold<'_, F> {
             return Ok((reading, met));
         }
         let seen = reading.revision;
+        let rests = waiter.is_coarse();
         drop(reading);
         tokio::select! {
-            reading = reading_that(&mut waiter, store, self.queries, seen, |reading| self.is_met(reading, before)) => {
+            reading = reading_that(&mut waiter, store, self.queries, seen, rests, |reading| self.is_met(reading, before)) => {
                 return Ok((reading, true));
             }
             () = until.over() => {}
@@ -193,12 +194,13 @@ fn fingerprint(shown: &[&Record]) -> u64 {
 }
 
 /// Waits for a reading that is as it should be, and is not older than the one of revision `seen`. A store that is away
-/// for a moment does not end the wait.
+/// for a moment does not end the wait. `rests` is for who is woken by much that does not concern it, or reads a lot.
 pub async fn reading_that(
     waiter: &mut Waiter,
     store: &dyn Store,
     queries: &[Query],
     mut seen: u64,
+    rests: bool,
     is_right: impl Fn(&Reading) -> bool,
 ) -> Arc<Reading> {
     loop {
@@ -208,7 +210,7 @@ pub async fn reading_that(
             return reading;
         }
         seen = reading.revision;
-        if waiter.is_coarse() {
+        if rests {
             sleep(REST).await;
         }
     }

@@ -68,9 +68,9 @@ impl Api {
     }
 
     /// `DELETE /watches/NAME`
-    pub(super) async fn remove_watch(&self, name: &str, request: &Request) -> Result {
+    pub(super) async fn remove_watch(&self, name: &str, owner: Option<&Key>, request: &Request) -> Result {
         let key = self.named(name).await?.key;
-        let done = self.commit(&watch::delete_at(key, &request.when)).await?;
+        let done = self.commit(&watch::delete_at(key, &request.when, owner)).await?;
         Ok(Answer::json(&watch::change_answer(&done)).at(done.revision))
     }
 

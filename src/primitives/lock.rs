@@ -12,7 +12,7 @@ use serde::{Serialize, ser::SerializeMap};
 use uuid::Uuid;
 
 use super::{
-    Check, Collection, Edit, Ending, Error, Key, Lifetime, List, Name, Op, Plan, Query, Reading, Record, Select,
+    Check, Collection, Edit, Ending, Error, Key, Lifetime, List, Name, Op, Plan, Query, Reading, Record, Select, When,
     rfc3339, session,
 };
 
@@ -69,11 +69,12 @@ pub fn put(name: &Name, owner: &Record, slots: u64) -> Plan {
         .require(Check::Absent(key), Error::Contended)
 }
 
-/// Gives a ticket back, and with it the lock, if that was held.
+/// Gives a ticket back, and with it the lock, if that was held. The revision that a condition is about is the ticket's,
+/// which is the fencing number.
 #[must_use]
-pub fn delete(name: &Name, session: Uuid) -> Plan {
+pub fn delete(name: &Name, session: Uuid, when: &When) -> Plan {
     let key = key(name, session);
-    Plan::new(vec![Op::Delete { key: key.clone() }]).require(Check::Exists(key), UNKNOWN)
+    Plan::new(vec![Op::Delete { key: key.clone() }]).when(&key, when).require(Check::Exists(key), UNKNOWN)
 }
 
 /// Gives back this ticket and no later one.

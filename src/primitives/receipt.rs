@@ -1,7 +1,10 @@
 //! Receipts: what a poke listener last said of one of its hooks, as the ephemeral `/pokes/HOST/HOOK`; and how far the
 //! hooks are with a change.
 
-use std::collections::BTreeMap;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -146,10 +149,8 @@ impl Scope {
         for receipt in receipts.iter().filter_map(stored).filter(|receipt| self.asks_for(receipt)) {
             of_host.entry(receipt.host.clone()).or_default().push(receipt);
         }
-        let is_down = |name: &str| {
-            let found = hosts.iter().find(|record| record.key.name() == name);
-            found.is_some_and(|record| host::status(record) == Status::Down.as_str())
-        };
+        let down = hosts.iter().filter(|record| host::status(record) == Status::Down.as_str());
+        let down: HashSet<Cow<'_, str>> = down.map(|record| record.key.name()).collect();
         let mut names: Vec<String> = match (&self.hosts, &self.tag) {
             (Some(hosts), _) => hosts.iter().map(|name| name.as_str().to_owned()).collect(),
             (None, Some(_)) => hosts.iter().map(|record| record.key.name().into_owned()).collect(),
@@ -159,7 +160,7 @@ impl Scope {
         names.dedup();
         let mut all = Vec::new();
         for name in names {
-            let is_down = is_down(&name);
+            let is_down = down.contains(name.as_str());
             match of_host.remove(&name) {
                 None => all.push(Progress::silent(name)),
                 Some(found) => all.extend(found.into_iter().map(|receipt| Progress::of(receipt, is_down, target))),

@@ -178,17 +178,17 @@ async fn a_dead_letter_takes_conditions(Hasty(noah): Hasty) {
 
 async fn what_is_about_several_records_takes_none(noah: Noah) {
     let watch = prepare(&noah).await;
-    let session = session(&noah, "60s", "s").await;
+    let session = session(&noah, "60s", "a").await;
     let before = noah.database.whole_log().await.len();
     for (method, path, body) in [
+        (Method::PUT, "/sessions".to_owned(), r#"{"ttl":"60s"}"#),
+        (Method::PUT, format!("/locks/l?session={session}"), ""),
+        (Method::PUT, format!("/locks/l?session={session}&wait=1s"), ""),
         (Method::DELETE, "/services/web".to_owned(), ""),
         (Method::PUT, "/services/web/link".to_owned(), r#"{"link_name":"/org"}"#),
         (Method::DELETE, "/services/web/link".to_owned(), r#"{"link_name":"/org"}"#),
         (Method::PUT, format!("{watch}/dead/redrive"), ""),
         (Method::DELETE, format!("{watch}/dead"), ""),
-        (Method::PUT, "/sessions".to_owned(), r#"{"ttl":"60s"}"#),
-        (Method::PUT, format!("/locks/l?session={session}"), ""),
-        (Method::DELETE, format!("/locks/l?session={session}"), ""),
     ] {
         let write = write(method, path, body, "");
         for condition in [("if-match", "\"1\""), ("if-match", "*"), ("if-none-match", "*")] {
@@ -203,11 +203,24 @@ async fn what_is_about_several_records_takes_none(noah: Noah) {
     assert_eq!(noah.database.whole_log().await.len(), before);
 }
 
+async fn a_lock_is_given_back_as_it_was_had(noah: Noah) {
+    let session = session(&noah, "60s", "a").await;
+    let path = format!("/locks/l?session={session}");
+    let had = noah.put_ok(&path, "").await.json()["fence"].as_u64().unwrap();
+    let give_back = write(Method::DELETE, path, "", "locks/");
+    for condition in [("if-match", format!("\"{}\"", had + 1)), ("if-none-match", "*".to_owned())] {
+        let refused = send(&noah, &give_back, &[(condition.0, &condition.1)]).await;
+        assert_eq!((refused.status, refused.revision()), (412, had), "{condition:?}: {}", refused.text());
+    }
+    assert_eq!(send(&noah, &give_back, &[("if-match", &format!("\"{had}\""))]).await.status, 200);
+}
+
 on_both_stores!(Noah:
     every_write_of_a_record_takes_conditions,
     what_is_not_there_matches_nothing,
     a_watch_on_an_object_takes_conditions,
     what_is_about_several_records_takes_none,
+    a_lock_is_given_back_as_it_was_had,
 );
 
 mod letters {

@@ -55,7 +55,14 @@ async fn a_change_is_asked_for_by_what_it_changed_also_when_that_is_gone(noah: N
     let events = noah.database.whole_log().await;
     assert_eq!(events[usize::try_from(target).unwrap() - 1].action.as_str(), "delete");
     assert_eq!(noah.get("/convergence?pattern=//noah/services/none").await.status, 404);
-    for query in ["", "?revision=x", "?pattern=nothing", "?revision=1&wait=11m", "?revision=1&hosts="] {
+    for query in [
+        "",
+        "?revision=x",
+        "?pattern=nothing",
+        "?revision=1&wait=11m",
+        "?revision=1&hosts=",
+        "?revision=1&hosts=a&tag=t",
+    ] {
         let answer = noah.get(&format!("/convergence{query}")).await;
         assert!((400..500).contains(&answer.status), "{query}: {}", answer.text());
     }

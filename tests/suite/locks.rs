@@ -2,6 +2,7 @@
 
 mod commands;
 mod guarded;
+mod terminal;
 mod trouble;
 
 use std::time::{Duration, Instant};

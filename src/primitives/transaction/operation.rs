@@ -126,7 +126,14 @@ impl<'a> Operation<'a> {
 
     /// Refuses a lifetime, where nothing has one.
     pub fn without_lifetime(&self) -> Result<(), Error> {
-        if self.lifetime == Lifetime::default() { Ok(()) } else { Err(Lifetime::misplaced()) }
+        match &self.lifetime {
+            Lifetime { ttl: Some(_), .. } => Err(Lifetime::misplaced()),
+            Lifetime { owner: Some(_), .. } => Err(malformed(
+                "only a put of a host, a service on a host, an application, a configuration or an ephemeral has a \
+                 session here; leave it out",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Refuses what has neither.

@@ -201,22 +201,23 @@ fn refuse_overlap(watch: &Watch, key: &Key, siblings: &[Record]) -> Result<(), E
     Ok(())
 }
 
-/// `DELETE /watches` with `{"pattern": …, "endpoint": …}`.
-pub fn delete(body: &[u8], when: &When) -> Result<Plan, Error> {
+/// `DELETE /watches` with `{"pattern": …, "endpoint": …}`; where an owner is given, only while the watch is tied to it.
+pub fn delete(body: &[u8], when: &When, owner: Option<&Key>) -> Result<Plan, Error> {
     let params = Params::parse(body, &[PATTERN, ENDPOINT])?;
     let (Value::String(pattern), Value::String(endpoint)) = (params.value(PATTERN), params.value(ENDPOINT)) else {
         return Err(Error::NotFound);
     };
-    Ok(delete_at(Key::watch(pattern, endpoint), when))
+    Ok(delete_at(Key::watch(pattern, endpoint), when, owner))
 }
 
-/// Deletes the watch at a key, and its dead letters with it.
+/// Deletes the watch at a key, and its dead letters with it; where an owner is given, only while it is tied to that.
 #[must_use]
-pub fn delete_at(key: Key, when: &When) -> Plan {
+pub fn delete_at(key: Key, when: &When, owner: Option<&Key>) -> Plan {
     let letters = Op::DeleteEach { select: dead_letter::all_of(&name_of(&key)) };
     Plan::new(vec![Op::Delete { key: key.clone() }, letters])
         .when(&key, when)
-        .require(Check::Exists(key), Error::NotFound)
+        .require(Check::Exists(key.clone()), Error::NotFound)
+        .owned(&key, owner)
         .whole()
 }
 

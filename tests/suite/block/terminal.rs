@@ -1,25 +1,8 @@
 //! What a person sees who waits.
 
-use std::{
-    fs::File,
-    io::Read,
-    os::fd::{FromRawFd, OwnedFd},
-    process::Stdio,
-};
+use std::{io::Read, process::Stdio};
 
-use crate::support::{Backend, Noah, command, eventually};
-
-/// Both ends of a terminal: ours, and the one for a process.
-fn terminal() -> (File, OwnedFd) {
-    let (mut ours, mut its) = (0, 0);
-    // SAFETY: the first two are of our own and outlive the call; the others may be null, by openpty(3).
-    let opened = unsafe {
-        libc::openpty(&raw mut ours, &raw mut its, std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut())
-    };
-    assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: openpty gave us both, and nobody else has them.
-    unsafe { (File::from_raw_fd(ours), OwnedFd::from_raw_fd(its)) }
-}
+use crate::support::{Backend, Noah, command, eventually, terminal};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_says_what_it_waits_for_and_for_how_long() {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{ask, fence, names, wait};
-use crate::support::{Noah, Running, eventually, on_both_stores, session, signal};
+use crate::support::{Noah, Running, command, eventually, on_both_stores, session, signal};
 
 fn file(noah: &Noah, name: &str) -> PathBuf {
     noah.database.dir().join(name)
@@ -87,7 +87,23 @@ async fn who_does_not_get_it_says_so(noah: Noah) {
     assert_eq!(status.code(), Some(128 + libc::SIGINT), "{said}");
     queued(&noah, 1, 0).await;
     assert!(!file(&noah, "ran").exists());
-    assert_eq!(Running::script(&noah.url(), "lock l --slots 0", "true").end().await.0.code(), Some(2));
+}
+
+async fn what_cannot_be_meant_is_wrong_usage(noah: Noah) {
+    for words in [
+        &["l", "--slots", "0"][..],
+        &["", "--wait", "1s"],
+        &[".."],
+        // As of a variable that is not set: it would be done once, and then not for 30 days.
+        &["l", "--once-per", ""],
+        &["l", "--once-per", "."],
+    ] {
+        let mut lock = command();
+        lock.arg("lock").args(words).args(["--url", &noah.url(), "--", "true"]);
+        let (status, _, said) = Running::of(lock).end().await;
+        assert_eq!(status.code(), Some(2), "{words:?}: {said}");
+    }
+    assert_eq!(noah.database.whole_log().await.len(), 0);
 }
 
 async fn they_run_one_after_the_other(noah: Noah) {
@@ -233,6 +249,7 @@ async fn the_preferred_one_comes_first(noah: Noah) {
 on_both_stores!(Noah:
     the_command_runs_while_the_lock_is_held,
     who_does_not_get_it_says_so,
+    what_cannot_be_meant_is_wrong_usage,
     they_run_one_after_the_other,
     a_killed_one_lets_go_and_its_command_dies,
     a_stopped_one_has_lost_it,

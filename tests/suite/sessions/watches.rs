@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Noah, Receiver, end, eventually, on_both_stores, session, watch_path};
+use crate::support::{Answer, Noah, Receiver, end, eventually, on_both_stores, session, watch_path};
 
 fn body(receiver: &Receiver, more: &Value) -> String {
     let mut body = json!({"pattern": "//noah/ephemerals", "endpoint": receiver.url("/hook")});
@@ -107,7 +107,25 @@ async fn a_watch_on_one_thing_is_tied_as_well(noah: Noah) {
     .await;
 }
 
+async fn only_who_holds_a_watch_removes_it(noah: Noah) {
+    let receiver = Receiver::start().await;
+    let (first, second) = (session(&noah, "30s", "a").await, session(&noah, "30s", "b").await);
+    for by_name in [false, true] {
+        let registered = noah.put_ok(&format!("/watches?session={first}"), body(&receiver, &json!({}))).await;
+        let path = if by_name { watch_path(&registered) } else { "/watches".to_owned() };
+        let remove = |session: &str| {
+            let request = noah.client().request(reqwest::Method::DELETE, &format!("{path}?session={session}"));
+            Answer::of(if by_name { request } else { request.body(body(&receiver, &json!({}))) })
+        };
+        let refused = remove(&second).await;
+        assert!(refused.status == 409 && refused.failure().contains("not tied"), "{path}: {}", refused.text());
+        let removed = remove(&first).await;
+        assert_eq!(removed.status, 200, "{path}: {}", removed.text());
+    }
+}
+
 on_both_stores!(Noah:
+    only_who_holds_a_watch_removes_it,
     a_watch_waits_for_its_owner,
     an_owner_that_returns_to_another_server_is_told_the_same,
     who_returns_must_want_the_same,

@@ -12,6 +12,7 @@ mod raw;
 mod receiver;
 mod redis;
 mod session;
+mod terminal;
 
 use std::{
     future::Future,
@@ -28,6 +29,7 @@ pub use raw::{Raw, RawAnswer};
 pub use receiver::{Behaviour, Hit, Receiver};
 pub use redis::Redis;
 pub use session::{Running, end, renew, session};
+pub use terminal::{leading, terminal};
 
 /// How long anything may take before it counts as broken. Generous, for busy machines; nothing waits for it
 /// unless it fails.

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::{done, post, send};
 use crate::support::{Answer, Backend, Noah, on_both_stores};
 
+/// The id of a session that nobody has.
+const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
+
 /// What bad requests could do harm to.
 async fn prepare(noah: &Noah) {
     noah.put_ok("/services/web/h", r#"{"status":"up","host_status":"up"}"#).await;
@@ -241,6 +244,19 @@ async fn only_what_says_that_it_is_json_is_taken(noah: Noah) {
     assert_eq!(posted(Some("Application/JSON; charset=utf-8")).await.status, 200);
 }
 
+async fn only_a_put_in_it_has_a_lifetime(noah: Noah) {
+    for query in [format!("session={NOBODY}"), "ttl=30s".to_owned(), "ttl=x".to_owned()] {
+        let posted = noah.client().request(Method::POST, &format!("/txn?{query}"));
+        let body = r#"{"ops":[{"put":"/ephemerals/e","data":"x"}]}"#;
+        let refused = Answer::of(posted.header("content-type", "application/json").body(body)).await;
+        assert_eq!(refused.status, 400, "{query}: {}", refused.text());
+        assert!(refused.failure().contains("each put in it"), "{}", refused.text());
+    }
+    let refused = post(&noah, &json!([{"delete": "/ephemerals/e", "session": NOBODY}])).await;
+    assert!(refused.status == 400 && refused.failure().contains("session"), "{}", refused.text());
+    assert_eq!(noah.database.whole_log().await.len(), 0);
+}
+
 async fn it_is_a_post_and_nothing_else_is(noah: Noah) {
     for (method, path, allow) in [
         ("GET", "/txn", "POST"),
@@ -292,6 +308,7 @@ on_both_stores!(Noah:
     so_many_tags_that_the_store_would_be_held_up_are_422,
     a_body_that_is_no_transaction_is_400,
     only_what_says_that_it_is_json_is_taken,
+    only_a_put_in_it_has_a_lifetime,
     it_is_a_post_and_nothing_else_is,
 );
 
