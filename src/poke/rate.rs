@@ -59,7 +59,7 @@ impl FromStr for Rate {
         }
         let read = || {
             let (count, unit) = text.split_once('/')?;
-            let count = count.parse().ok().filter(|count| *count > 0)?;
+            let count: u32 = count.parse().ok().filter(|count| *count > 0)?;
             let unit = match unit {
                 "s" => Duration::from_secs(1),
                 "m" => Duration::from_secs(60),
