@@ -7,8 +7,13 @@
 //! What is pending lives in memory: it survives neither a kill of the process nor a stop beyond the deadline.
 
 pub mod event;
+pub mod outcome;
+pub mod profile;
 pub mod queue;
+pub mod rate;
+pub mod replay;
 pub mod run;
+pub mod trust;
 
 use std::{ffi::OsString, io, net::SocketAddr, sync::Arc, time::Duration};
 
