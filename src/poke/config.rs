@@ -1,7 +1,7 @@
 //! The file of a listener: `[listener]` and its `[[hook]]`s. What means nothing is refused, so that a misspelt limit is
 //! not taken for no limit.
 
-use std::{collections::BTreeMap, ffi::OsString, fs, path::PathBuf, path::Path, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, fs, path::Path, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 use thiserror::Error;
@@ -10,6 +10,8 @@ use super::{
     account::Account,
     hook::{Hook, KILL_AFTER, MIN_INTERVAL, Retry},
     profile::Profile,
+    rate::Rate,
+    trust::TrustSettings,
 };
 use crate::{primitives::Pattern, settings::parse_duration};
 
@@ -45,6 +47,8 @@ impl Problem {
 pub struct Config {
     /// `[listener]`
     pub listener: Listener,
+    /// `[trust]`
+    pub trust: TrustSettings,
     /// `[[hook]]`
     #[serde(rename = "hook")]
     pub hooks: Vec<HookConfig>,
@@ -62,6 +66,10 @@ pub struct Listener {
     pub state: Option<PathBuf>,
     /// The server that the `noah` commands of a run talk to: their `NOAH_URL`.
     pub noah: Option<String>,
+    /// How often one source may poke,
+    pub rate: Option<Rate>,
+    /// and how many times at once.
+    pub burst: Option<u32>,
     /// The longest event.
     pub body_max_bytes: Option<usize>,
     /// How long runs may take to finish at a stop.
@@ -268,11 +276,10 @@ mod tests {
     fn the_example_shows_every_setting_and_is_right() {
         let text = include_str!("../../examples/poke.toml");
         // What is commented out is an example too: each line of it that looks like a setting is read.
-        let setting = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) || line.starts_with('[');
-        let bare: Vec<&str> = text
-            .lines()
-            .map(|line| line.strip_prefix("# ").filter(|rest| setting(rest)).unwrap_or(line))
-            .collect();
+        let setting =
+            |line: &str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) || line.starts_with('[');
+        let bare: Vec<&str> =
+            text.lines().map(|line| line.strip_prefix("# ").filter(|rest| setting(rest)).unwrap_or(line)).collect();
         let config = Config::parse(&bare.join("\n")).expect("the example is right");
         for (name, known) in [("Listener", LISTENER), ("HookConfig", HOOK)] {
             for key in known {
@@ -287,12 +294,39 @@ mod tests {
     }
 
     const LISTENER: &[&str] = &[
-        "listen", "insecure", "state", "noah", "body_max_bytes", "shutdown_deadline", "tail_bytes", "log_max_bytes",
-        "logs_max_bytes", "history",
+        "listen",
+        "insecure",
+        "state",
+        "noah",
+        "rate",
+        "burst",
+        "body_max_bytes",
+        "shutdown_deadline",
+        "tail_bytes",
+        "log_max_bytes",
+        "logs_max_bytes",
+        "history",
     ];
     const HOOK: &[&str] = &[
-        "name", "argv", "pattern", "profile", "timeout", "kill_after", "cwd", "user", "env", "min_interval", "splay",
-        "quiet_for", "at_most", "max_age", "retry", "retry_first", "retry_max", "lane", "every",
+        "name",
+        "argv",
+        "pattern",
+        "profile",
+        "timeout",
+        "kill_after",
+        "cwd",
+        "user",
+        "env",
+        "min_interval",
+        "splay",
+        "quiet_for",
+        "at_most",
+        "max_age",
+        "retry",
+        "retry_first",
+        "retry_max",
+        "lane",
+        "every",
     ];
 
     #[test]

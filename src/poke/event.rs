@@ -111,11 +111,7 @@ impl Event {
     }
 
     /// What the data does not say itself is taken from the attributes.
-    fn of_attributes(
-        attribute: &dyn Fn(&str) -> Option<String>,
-        data: Self,
-        body: Bytes,
-    ) -> Result<Self, Malformed> {
+    fn of_attributes(attribute: &dyn Fn(&str) -> Option<String>, data: Self, body: Bytes) -> Result<Self, Malformed> {
         if attribute("specversion").as_deref() != Some("1.0") {
             return Err(Malformed("only CloudEvents of the version 1.0 are taken"));
         }
@@ -244,13 +240,24 @@ mod tests {
     fn what_says_that_it_is_a_cloud_event_has_to_be_one() {
         let none = |_: &str| None;
         let structured = |body: &'static str| {
-            Event::understand(Some("application/cloudevents+json; charset=utf-8"), &none, Bytes::from_static(body.as_bytes()))
+            Event::understand(
+                Some("application/cloudevents+json; charset=utf-8"),
+                &none,
+                Bytes::from_static(body.as_bytes()),
+            )
         };
-        for body in ["", "[]", "{}", r#"{"specversion":"0.3","id":"1","source":"s","type":"t"}"#,
-            r#"{"specversion":"1.0","id":"1","source":"s"}"#] {
+        for body in [
+            "",
+            "[]",
+            "{}",
+            r#"{"specversion":"0.3","id":"1","source":"s","type":"t"}"#,
+            r#"{"specversion":"1.0","id":"1","source":"s"}"#,
+        ] {
             assert!(structured(body).is_err(), "{body}");
         }
-        let foreign = structured(r#"{"specversion":"1.0","id":"1","source":"s","type":"t.u","subject":"x","data":{"revision":3}}"#);
+        let foreign = structured(
+            r#"{"specversion":"1.0","id":"1","source":"s","type":"t.u","subject":"x","data":{"revision":3}}"#,
+        );
         let event = foreign.unwrap();
         assert_eq!((event.action.as_deref(), event.path.as_deref(), event.channel), (Some("t.u"), Some("x"), None));
         assert_eq!(event.revision, Some(3));

@@ -139,11 +139,7 @@ fn work(mut connection: Connection, mut requests: mpsc::UnboundedReceiver<Work>)
     }
 }
 
-fn commit(
-    connection: &mut Connection,
-    works: impl Iterator<Item = Work>,
-    told: &mut Vec<Told>,
-) -> Result<(), String> {
+fn commit(connection: &mut Connection, works: impl Iterator<Item = Work>, told: &mut Vec<Told>) -> Result<(), String> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate);
     let transaction = transaction.map_err(|error| error.to_string())?;
     for work in works {

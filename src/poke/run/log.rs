@@ -96,8 +96,8 @@ async fn numbers(runs: &Path, id: Uuid) -> io::Result<BTreeSet<u64>> {
     let prefix = format!("{id}.");
     while let Some(entry) = entries.next_entry().await? {
         let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(&prefix)?.strip_suffix(".log")?.parse().ok());
-        found.extend(number);
+        let number = name.to_str().and_then(|name| name.strip_prefix(&prefix)?.strip_suffix(".log"));
+        found.extend(number.and_then(|number| number.parse::<u64>().ok()));
     }
     Ok(found)
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::poke::{
     pending::Pending,
     record::{Phase, Run},
+    replay,
 };
 
 /// The steps of the schema, each with the version it leads to.
@@ -31,7 +32,7 @@ pub(super) fn migrate(connection: &Connection) -> rusqlite::Result<()> {
     for (at, step) in SCHEMA.iter().enumerate().skip(version) {
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {step} PRAGMA user_version = {}; COMMIT", at + 1))?;
     }
-    Ok(())
+    replay::create(connection)
 }
 
 /// What tells the process group of a run from any other that may get its number later.
@@ -103,7 +104,7 @@ impl Run {
 
     /// It is over. What it has applied is noted, and what there is too much of the hook's history is forgotten: gives the
     /// runs whose output is not to be kept any longer.
-    pub fn end(&self, connection: &Connection, logged: u64, keep: &Keep) -> rusqlite::Result<Vec<String>> {
+    pub fn settle(&self, connection: &Connection, logged: u64, keep: &Keep) -> rusqlite::Result<Vec<String>> {
         connection
             .prepare_cached(
                 "INSERT INTO runs (id, hook, run, tail, logged) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -182,7 +183,8 @@ impl Kept {
 
     /// The runs whose end nobody saw.
     pub fn leftovers(connection: &Connection) -> rusqlite::Result<Vec<Leftover>> {
-        let mut rows = connection.prepare("SELECT run, tail, pokes, body, process FROM runs WHERE pokes IS NOT NULL")?;
+        let mut rows =
+            connection.prepare("SELECT run, tail, pokes, body, process FROM runs WHERE pokes IS NOT NULL")?;
         let read = |row: &Row<'_>| {
             let process: Option<String> = row.get(4)?;
             let process = process.map(|text| from_json(4, &text)).transpose()?;
@@ -215,7 +217,7 @@ impl Leftover {
         self.run.outcome = Some(crate::poke::outcome::Outcome::Killed);
         self.run.ended = Some(now);
         self.run.words = Some("the listener was killed while it ran; it is pending again".to_owned());
-        self.run.end(connection, 1, &Keep { runs: u32::MAX, bytes: u64::MAX })?;
+        self.run.settle(connection, 1, &Keep { runs: u32::MAX, bytes: u64::MAX })?;
         Ok(())
     }
 }
@@ -242,8 +244,6 @@ fn json(value: &impl Serialize) -> String {
 }
 
 fn from_json<T: for<'a> Deserialize<'a>>(column: usize, text: &str) -> rusqlite::Result<T> {
-    let wrong = |error| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
-    };
+    let wrong = |error| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error));
     serde_json::from_str(text).map_err(wrong)
 }
