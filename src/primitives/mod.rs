@@ -29,6 +29,7 @@ mod record;
 mod secret;
 pub mod service;
 pub mod session;
+pub mod signature;
 mod status;
 pub mod tag;
 pub mod transaction;

@@ -1,0 +1,76 @@
+//! The ids of signed pokes that were taken, so that none is run twice; in the listener's own file, so that a restart
+//! forgets none.
+//!
+//! An id is kept for as long as a copy of its request would be believed, and no longer: so there are at most as many as
+//! can be signed and sent within the tolerance. [`known`] and [`remember`] belong into the transaction that makes the
+//! poke pending: then an id is known exactly when its poke is safe, also of two that come at once.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::trust::Signed;
+
+/// The table that the other functions need.
+pub fn create(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS seen (
+             id TEXT PRIMARY KEY, until INTEGER NOT NULL, answer TEXT NOT NULL
+         ) STRICT, WITHOUT ROWID;
+         CREATE INDEX IF NOT EXISTS seen_until ON seen (until);",
+    )
+}
+
+/// What was answered to the poke with this id, if it was taken and is still remembered at `now`.
+pub fn known(connection: &Connection, id: &str, now: i64) -> rusqlite::Result<Option<String>> {
+    let mut find = connection.prepare_cached("SELECT answer FROM seen WHERE id = ? AND until >= ?")?;
+    find.query_row(params![id, now], |row| row.get(0)).optional()
+}
+
+/// Remembers that a poke was taken and what was answered to it, and forgets those whose time is over.
+pub fn remember(connection: &Connection, signed: &Signed, answer: &str, now: i64) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM seen WHERE until < ?")?.execute([now])?;
+    let mut insert = connection.prepare_cached("INSERT OR REPLACE INTO seen (id, until, answer) VALUES (?, ?, ?)")?;
+    insert.execute(params![signed.id, signed.until, answer])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signed(id: &str, until: i64) -> Signed {
+        Signed { id: id.to_owned(), until }
+    }
+
+    #[test]
+    fn an_id_is_known_until_its_time_is_over_and_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || {
+            let connection = Connection::open(dir.path().join("poke.db")).unwrap();
+            create(&connection).unwrap();
+            connection
+        };
+        let connection = open();
+        assert_eq!(known(&connection, "a", 100).unwrap(), None);
+        remember(&connection, &signed("a", 400), "/runs/1", 100).unwrap();
+        drop(connection);
+        let connection = open();
+        assert_eq!(known(&connection, "a", 400).unwrap().as_deref(), Some("/runs/1"));
+        assert_eq!(known(&connection, "a", 401).unwrap(), None);
+        assert_eq!(known(&connection, "b", 100).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_over_is_forgotten_and_what_was_not_committed_is_not_known() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        create(&connection).unwrap();
+        for second in 0..1000 {
+            remember(&connection, &signed(&format!("id{second}"), second + 10), "", second).unwrap();
+        }
+        let kept: u64 = connection.query_row("SELECT count(*) FROM seen", [], |row| row.get(0)).unwrap();
+        assert_eq!(kept, 11);
+        let transaction = connection.transaction().unwrap();
+        remember(&transaction, &signed("new", 2000), "", 1000).unwrap();
+        transaction.rollback().unwrap();
+        assert_eq!(known(&connection, "new", 1000).unwrap(), None);
+    }
+}
