@@ -1,5 +1,15 @@
 //! `noah poke`: real listeners, real commands.
 
+mod command;
+mod config;
+mod event;
+mod kill;
+mod look;
+mod queue;
+mod request;
+mod retry;
+mod stop;
+
 use std::{
     fs::{self, File},
     io::{Read, Write},
@@ -10,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,12 +38,37 @@ impl Poke {
     }
 
     fn start_in(directory: TempDir, flags: &[&str], argv: &[&str]) -> Self {
-        let file = |name: &str| File::create(directory.path().join(name)).expect("a file in the directory");
+        let flag = |name: &str, value: &str| match flags.contains(&name) {
+            true => Vec::new(),
+            false => vec![name.to_owned(), value.to_owned()],
+        };
+        // What is poked for in these tests is to run at once, unless they are about that.
+        let usual = [flag("--min-interval", "0s"), flag("--rate", "off")].concat();
+        let words =
+            usual.iter().map(String::as_str).chain(flags.iter().copied()).chain(["--"]).chain(argv.iter().copied());
+        Self::launch(directory, &words.collect::<Vec<_>>())
+    }
+
+    /// With a file of settings, to which the listener's own state folder is added.
+    fn configured(settings: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self::configured_in(directory, settings)
+    }
+
+    fn configured_in(directory: TempDir, settings: &str) -> Self {
+        fs::write(directory.path().join("poke.toml"), settings).expect("the settings can be written");
+        Self::launch(directory, &["--config", "poke.toml", "--rate", "off"])
+    }
+
+    fn launch(directory: TempDir, words: &[&str]) -> Self {
+        let file = |name: &str| {
+            let path = directory.path().join(name);
+            File::options().create(true).append(true).open(path).expect("a file in the directory")
+        };
+        let before = fs::metadata(directory.path().join("stdout")).map_or(0, |data| data.len() as usize);
         let process = Command::new(env!("CARGO_BIN_EXE_noah"))
-            .args(["poke", "--listen", "127.0.0.1:0"])
-            .args(flags)
-            .arg("--")
-            .args(argv)
+            .args(["poke", "--listen", "127.0.0.1:0", "--state", "state"])
+            .args(words)
             .current_dir(directory.path())
             .env("MARK", "inherited")
             .env("NOAH_PATH", "/stale")
@@ -40,6 +76,8 @@ impl Poke {
             .env("NOAH_ACTION", "stale")
             .env("NOAH_REVISION", "stale")
             .env("NOAH_RUN_ID", "stale")
+            .env("NOAH_CAUSE", "stale")
+            .env_remove("NOAH_URL")
             .env_remove("NOAH_LOG_LEVEL")
             .env_remove("NOAH_LOG_FORMAT")
             .stdout(file("stdout"))
@@ -47,8 +85,8 @@ impl Poke {
             .spawn()
             .expect("noah starts");
         let mut poke = Self { directory, process, address: String::new() };
-        let line = poke.wait_for("stdout", |text| text.contains('\n'));
-        let address = line.lines().next().and_then(|line| line.strip_prefix("listening on http://"));
+        let said = poke.wait_for("stdout", |text| text[before..].contains('\n'));
+        let address = said[before..].lines().next().and_then(|line| line.strip_prefix("listening on http://"));
         poke.address = address.expect("the first line says where it listens").to_owned();
         poke
     }
@@ -82,6 +120,43 @@ impl Poke {
         let json: serde_json::Value = serde_json::from_str(body_of(&answer)).expect("the answer is JSON");
         assert_eq!(json["result"], "success");
         json["run"].as_str().expect("it names the run").to_owned()
+    }
+
+    /// A POST that is answered once the run is over; gives what is told of that.
+    fn run(&self, body: &str) -> Value {
+        self.run_at("/", body)
+    }
+
+    fn run_at(&self, path: &str, body: &str) -> Value {
+        let length = body.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nPrefer: wait=60\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        );
+        let answer = self.send(&head, body.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        serde_json::from_str(body_of(&answer)).expect("the answer is JSON")
+    }
+
+    fn get(&self, path: &str) -> String {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"), b"")
+    }
+
+    fn json(&self, path: &str) -> Value {
+        let answer = self.get(path);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        serde_json::from_str(body_of(&answer)).expect("the answer is JSON")
+    }
+
+    /// Waits until what is told at a path is as it should be.
+    fn until_json(&self, path: &str, right: impl Fn(&Value) -> bool) -> Value {
+        until(&format!("{path} to be right"), || Some(self.json(path)).filter(|json| right(json)))
+    }
+
+    /// Ends it as nothing can be ended more suddenly, and gives its directory for the next.
+    fn kill(mut self) -> TempDir {
+        self.process.kill().expect("it can be killed");
+        self.process.wait().expect("it can be waited for");
+        std::mem::replace(&mut self.directory, tempfile::tempdir().expect("a temporary directory"))
     }
 
     fn terminate(&self) {
@@ -139,88 +214,6 @@ fn assert_failure(answer: &str, status: u16) {
     assert!(json["error_message"].is_string(), "{answer}");
 }
 
-/// A command that keeps its stdin and its environment; the environment is complete when it is there.
-const RECORD: [&str; 3] = ["sh", "-c", "cat > body; env -0 > env.new; mv env.new env"];
-
-/// The NOAH_ variables that the command of [`RECORD`] saw, but for those of the test's own environment.
-fn variables(text: &str) -> Vec<(&str, &str)> {
-    let own = ["NOAH_ACTION", "NOAH_PATH", "NOAH_REVISION", "NOAH_EVENT", "NOAH_RUN_ID"];
-    let mut all: Vec<_> = text.split('\0').filter_map(|entry| entry.split_once('=')).collect();
-    all.retain(|(name, _)| own.contains(name));
-    all.sort_unstable();
-    all
-}
-
-#[test]
-fn a_web_page_cannot_poke() {
-    let poke = Poke::start(&[], &["sh", "-c", "echo ran >> ran"]);
-    let head =
-        "POST / HTTP/1.1\r\nHost: x\r\nOrigin: http://evil.example\r\nContent-Length: 2\r\nConnection: close\r\n\r\n";
-    assert!(poke.send(head, b"{}").starts_with("HTTP/1.1 403 "));
-    // One that is taken afterwards is the only one that ran.
-    poke.poke("{}");
-    poke.wait_for("ran", |ran| ran == "ran\n");
-}
-
-#[test]
-fn the_command_gets_the_event_on_stdin_and_in_its_environment() {
-    let poke = Poke::start(&[], &RECORD);
-    let body = r#"{"id":"1","status":"up", "action":"update","pubcategory":"//noah/hosts/h 1","path":"/hosts/h 1","revision":42}"#;
-    let run = poke.poke(body);
-    let environment = poke.wait_for("env", |text| !text.is_empty());
-    let expected = [
-        ("NOAH_ACTION", "update"),
-        ("NOAH_EVENT", "//noah/hosts/h 1"),
-        ("NOAH_PATH", "/hosts/h 1"),
-        ("NOAH_REVISION", "42"),
-        ("NOAH_RUN_ID", run.as_str()),
-    ];
-    assert_eq!(variables(&environment), expected);
-    assert!(environment.contains("MARK=inherited\0"), "the rest is inherited");
-    assert_eq!(poke.read("body"), body, "byte by byte");
-}
-
-#[test]
-fn hostile_values_never_reach_the_environment() {
-    let huge = "x".repeat(5000);
-    let cases = [
-        r#"{"action":"a\nNOAH_URL=evil","path":"a\u0000b","pubcategory":"\u001b[2J","revision":"7; rm"}"#.to_owned(),
-        r#"{"action":["x"],"path":{"a":1},"pubcategory":7,"revision":1.5}"#.to_owned(),
-        format!(r#"{{"action":"{huge}","path":"{huge}","pubcategory":null,"revision":-1}}"#),
-    ];
-    for body in cases {
-        let poke = Poke::start(&[], &RECORD);
-        let run = poke.poke(&body);
-        let environment = poke.wait_for("env", |text| !text.is_empty());
-        assert_eq!(variables(&environment), [("NOAH_RUN_ID", run.as_str())], "{body}");
-        assert_eq!(poke.read("body"), body);
-    }
-}
-
-#[test]
-fn a_body_that_is_no_event_is_only_a_signal() {
-    for body in [&b""[..], b"hello", b"\xff\xfe", b"[1,2]", b"{\"action\":"] {
-        let poke = Poke::start(&[], &RECORD);
-        let answer = poke.post(body);
-        assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
-        let environment = poke.wait_for("env", |text| !text.is_empty());
-        let names: Vec<&str> = variables(&environment).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["NOAH_RUN_ID"]);
-        assert_eq!(poke.read("body"), "");
-    }
-}
-
-#[test]
-fn no_shell_reads_the_command() {
-    let poke =
-        Poke::start(&[], &["printf", "[%s]\\n", "$(touch pwned)", "*", "; touch pwned", "`touch pwned`", "--flag"]);
-    poke.poke(r#"{"path":"$(touch pwned)","action":"`touch pwned`"}"#);
-    let said = poke.wait_for("stdout", |text| text.contains("[--flag]"));
-    let words: Vec<&str> = said.lines().skip(1).collect();
-    assert_eq!(words, ["[$(touch pwned)]", "[*]", "[; touch pwned]", "[`touch pwned`]", "[--flag]"]);
-    assert!(!poke.path("pwned").exists());
-}
-
 /// A directory with a named pipe that a command waits at until the test lets it pass.
 fn gate() -> TempDir {
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -238,161 +231,8 @@ fn pass(gate: &Path) {
     File::options().write(true).open(gate).and_then(|mut gate| gate.write_all(b"pass\n")).expect("the gate opens");
 }
 
-#[test]
-fn a_thousand_pokes_during_a_run_make_one_more_run_with_the_last() {
-    let poke = Poke::start_in(gate(), &[], &GATED);
-    poke.poke(r#"{"revision":0}"#);
-    poke.wait_for("started", |text| text.lines().count() == 1);
-    for revision in 1..=1000 {
-        poke.poke(&format!(r#"{{"revision":{revision}}}"#));
-    }
-    pass(&poke.path("gate"));
-    poke.wait_for("started", |text| text.lines().count() == 2);
-    pass(&poke.path("gate"));
-    poke.wait_for("ran", |text| text.lines().count() == 2);
-    poke.poke(r#"{"revision":1001}"#);
-    poke.wait_for("started", |text| text.lines().count() == 3);
-    assert_eq!(poke.read("started"), "{\"revision\":0}\n{\"revision\":1000}\n{\"revision\":1001}\n");
-    pass(&poke.path("gate"));
-}
-
-#[test]
-fn runs_never_overlap_and_the_last_poke_runs() {
-    let script = "mkdir running || echo overlap >> overlaps; cat >> ran; echo >> ran; rmdir running";
-    let poke = Poke::start(&[], &["sh", "-c", script]);
-    thread::scope(|scope| {
-        for thread in 0..4 {
-            let poke = &poke;
-            scope.spawn(move || {
-                for _ in 0..250 {
-                    poke.poke(&format!(r#"{{"revision":{thread}}}"#));
-                }
-            });
-        }
-    });
-    poke.poke(r#"{"revision":9999}"#);
-    let ran = poke.wait_for("ran", |text| text.ends_with("{\"revision\":9999}\n"));
-    assert_eq!(poke.read("overlaps"), "");
-    let runs = ran.lines().count();
-    assert!((2..1000).contains(&runs), "{runs} runs for 1001 pokes");
-}
-
-#[test]
-fn a_missing_command_is_logged_and_the_listener_goes_on() {
-    let poke = Poke::start(&[], &["/nonexistent/program"]);
-    for times in 1..=2 {
-        poke.poke(r#"{"path":"/hosts/h"}"#);
-        let log = poke.wait_for("stderr", |text| text.matches("not started").count() == times);
-        assert!(log.contains("/nonexistent/program") && log.contains("check the path"), "{log}");
-    }
-    let script = poke.path("stdout");
-    let poke = Poke::start(&[], &[script.to_str().expect("a path in UTF-8")]);
-    poke.poke("{}");
-    poke.wait_for("stderr", |text| text.contains("cannot be executed"));
-}
-
-#[test]
-fn the_log_tells_the_run_and_its_outcome_and_never_the_body() {
-    let poke = Poke::start(&["--log-format", "json"], &["sh", "-c", "exit 3"]);
-    let run = poke.poke(r#"{"path":"/hosts/h","revision":7,"data":"hunter2"}"#);
-    let log = poke.wait_for("stderr", |text| text.contains("run failed"));
-    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let line = |message: &str| lines.iter().find(|line| line["message"] == message).expect("it is logged");
-    for line in [line("run started"), line("run failed")] {
-        assert_eq!((line["run"].as_str(), line["path"].as_str()), (Some(run.as_str()), Some("/hosts/h")));
-        assert_eq!(line["revision"], "7");
-    }
-    assert_eq!(line("run failed")["end"], "exit code 3");
-    assert!(line("run failed")["duration_ms"].is_number());
-    assert!(!log.contains("hunter2"));
-}
-
-#[test]
-fn a_command_that_ignores_a_megabyte_on_its_stdin_is_no_failure() {
-    let poke = Poke::start(&[], &["sh", "-c", "echo ran >> ran"]);
-    let body = format!(r#"{{"data":"{}"}}"#, "x".repeat(1 << 20));
-    for times in 1..=2 {
-        poke.poke(&body);
-        poke.wait_for("ran", |text| text.lines().count() == times);
-        poke.wait_for("stderr", |text| text.matches("run done").count() == times);
-    }
-}
-
-#[test]
-fn what_is_too_large_is_refused_and_does_not_run() {
-    let poke = Poke::start(&["--body-max-bytes", "100"], &["sh", "-c", "wc -c >> ran"]);
-    assert_failure(&poke.post(&[b'x'; 101]), 413);
-    let head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let chunks = format!("40\r\n{0}\r\n40\r\n{0}\r\n0\r\n\r\n", "x".repeat(0x40));
-    assert_failure(&poke.send(head, chunks.as_bytes()), 413);
-    assert_failure(&poke.post(&vec![b'x'; 3 << 20]), 413);
-    let body = format!("{:<100}", r#"{"revision":1}"#);
-    poke.poke(&body);
-    assert_eq!(poke.wait_for("ran", |text| text.contains('\n')).trim(), "100", "only the one that fits ran");
-}
-
-#[test]
-fn only_post_is_a_poke() {
-    let poke = Poke::start(&[], &["sh", "-c", "echo ran >> ran"]);
-    for verb in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"] {
-        let answer = poke.send(&format!("{verb} / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), b"");
-        assert_failure(&answer, 405);
-        assert!(answer.to_lowercase().contains("\r\nallow: post\r\n"), "{answer}");
-    }
-    let answer = poke.send("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"");
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    poke.poke("{}");
-    poke.wait_for("stderr", |text| text.contains("run done"));
-    assert_eq!(poke.read("ran"), "ran\n");
-}
-
-#[test]
-fn a_stop_finishes_the_running_and_the_pending_run_and_takes_no_more() {
-    let mut poke = Poke::start_in(gate(), &[], &GATED);
-    poke.poke(r#"{"revision":1}"#);
-    poke.wait_for("started", |text| text.lines().count() == 1);
-    poke.poke(r#"{"revision":2}"#);
-    poke.terminate();
-    poke.wait_for("stderr", |text| text.contains("no more pokes are taken"));
-    assert_failure(&poke.post(br#"{"revision":3}"#), 503);
-    pass(&poke.path("gate"));
-    poke.wait_for("started", |text| text.lines().count() == 2);
-    pass(&poke.path("gate"));
-    assert_eq!(poke.ended().code(), Some(0));
-    assert_eq!(poke.read("ran"), "{\"revision\":1}\n{\"revision\":2}\n");
-}
-
-#[test]
-fn after_the_deadline_the_whole_process_group_is_killed() {
-    let script =
-        "trap '' TERM; sh -c 'trap \"\" TERM; echo $$ > child; while :; do sleep 1; done' & echo $$ > parent; wait";
-    let mut poke = Poke::start(&["--shutdown-deadline", "50ms"], &["sh", "-c", script]);
-    poke.poke("{}");
-    let pids: Vec<i32> = ["parent", "child"]
-        .map(|name| poke.wait_for(name, |text| text.ends_with('\n')).trim().parse().expect("a process id"))
-        .into();
-    poke.terminate();
-    assert_eq!(poke.ended().code(), Some(0));
-    for pid in pids {
-        until("the command's processes to be gone", || (!is_running(pid)).then_some(()));
-    }
-    assert!(poke.read("stderr").contains("signal 9"));
-}
-
 /// Whether there is such a process, and not only what is left of one that nobody has waited for.
 fn is_running(pid: i32) -> bool {
     let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     state.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
-}
-
-#[test]
-fn listening_beyond_loopback_is_refused_with_the_ways_out() {
-    let run = |arguments: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_noah")).arg("poke").args(arguments).output().expect("noah starts")
-    };
-    let refused = run(&["--listen", "0.0.0.0:0", "--", "true"]);
-    assert_eq!(refused.status.code(), Some(2));
-    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(words.contains("--insecure") && words.contains("127.0.0.1"), "{words}");
-    assert_eq!(run(&[]).status.code(), Some(2), "a command is needed");
 }
