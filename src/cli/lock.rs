@@ -11,6 +11,7 @@ use super::{
     child::{Child, Signals, exit_as, interrupted},
     client::{Client, Target, encode_segment},
     failure::Failure,
+    host_name,
     keeper::{Keeper, Lost, parse_ttl},
     output,
 };
@@ -224,14 +225,4 @@ fn lost(name: &str) -> Failure {
 
 fn already_done() -> Done {
     output::text("already done")
-}
-
-/// The name of this machine.
-fn host_name() -> String {
-    let mut name = [0u8; 256];
-    // SAFETY: the buffer outlives the call, which is told its length.
-    let got = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) };
-    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-    let text = String::from_utf8_lossy(&name[..end]);
-    if got == 0 && !text.is_empty() { text.into_owned() } else { "localhost".to_owned() }
 }

@@ -128,3 +128,13 @@ fn block_on_all_cores<T>(future: impl Future<Output = Result<T, Failure>>) -> Re
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|error| Failure::from_error("no runtime could be started", &error))?.block_on(future)
 }
+
+/// The name of this machine.
+fn host_name() -> String {
+    let mut name = [0u8; 256];
+    // SAFETY: the buffer outlives the call, which is told its length.
+    let got = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) };
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    let text = String::from_utf8_lossy(&name[..end]);
+    if got == 0 && !text.is_empty() { text.into_owned() } else { "localhost".to_owned() }
+}

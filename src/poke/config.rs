@@ -47,6 +47,8 @@ impl Problem {
 pub struct Config {
     /// `[listener]`
     pub listener: Listener,
+    /// `[noah]`
+    pub noah: NoahConfig,
     /// `[trust]`
     pub trust: TrustSettings,
     /// `[[hook]]`
@@ -64,8 +66,6 @@ pub struct Listener {
     pub insecure: Option<bool>,
     /// The folder of what is pending, of the history and of the output.
     pub state: Option<PathBuf>,
-    /// The server that the `noah` commands of a run talk to: their `NOAH_URL`.
-    pub noah: Option<String>,
     /// How often one source may poke,
     pub rate: Option<Rate>,
     /// and how many times at once.
@@ -83,6 +83,21 @@ pub struct Listener {
     pub logs_max_bytes: Option<u64>,
     /// How many runs of each hook are remembered.
     pub history: Option<u32>,
+}
+
+/// `[noah]`: the server that this listener registers with.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NoahConfig {
+    /// Where it is.
+    pub url: Option<String>,
+    /// The name of this host.
+    pub host: Option<String>,
+    /// How Noah reaches this listener.
+    pub advertise: Option<String>,
+    /// For how long the host counts as up after the listener was last heard of.
+    #[serde(deserialize_with = "duration")]
+    pub ttl: Option<Duration>,
 }
 
 /// `[[hook]]`, and what the command line says of its one hook.
@@ -281,7 +296,7 @@ mod tests {
         let bare: Vec<&str> =
             text.lines().map(|line| line.strip_prefix("# ").filter(|rest| setting(rest)).unwrap_or(line)).collect();
         let config = Config::parse(&bare.join("\n")).expect("the example is right");
-        for (name, known) in [("Listener", LISTENER), ("HookConfig", HOOK)] {
+        for (name, known) in [("Listener", LISTENER), ("NoahConfig", NOAH), ("HookConfig", HOOK)] {
             for key in known {
                 assert!(text.contains(&format!("{key} =")), "{name}: the example does not show {key}");
             }
@@ -297,7 +312,6 @@ mod tests {
         "listen",
         "insecure",
         "state",
-        "noah",
         "rate",
         "burst",
         "body_max_bytes",
@@ -307,6 +321,7 @@ mod tests {
         "logs_max_bytes",
         "history",
     ];
+    const NOAH: &[&str] = &["url", "host", "advertise", "ttl"];
     const HOOK: &[&str] = &[
         "name",
         "argv",

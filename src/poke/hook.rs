@@ -1,9 +1,13 @@
 //! A hook: what the node's owner says is to run, and when. Nothing of it can be changed by a request.
 
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, sync::LazyLock, time::Duration};
 
 use super::{account::Account, config::Problem, event::VARIABLES, profile::Profile};
 use crate::{poke::event::Event, primitives::Pattern};
+
+/// Where the receipts are.
+static RECEIPTS: LazyLock<Pattern> =
+    LazyLock::new(|| Pattern::parse("//noah/ephemerals/pokes").expect("it is a pattern"));
 
 /// The longest name of a hook, in bytes.
 const MAX_NAME: usize = 64;
@@ -97,14 +101,17 @@ impl Hook {
     /// that take any; a gap may hide anything, so it is for all.
     #[must_use]
     pub fn is_for(&self, event: &Event) -> bool {
-        self.patterns.is_empty() || event.segments().is_some_and(|_| self.lets_pass(event))
+        (self.patterns.is_empty() || event.segments().is_some()) && self.lets_pass(event)
     }
 
-    /// Whether a poke that names this hook is let through: one without a channel is.
+    /// Whether a poke that names this hook is let through: one without a channel is. Receipts are only for a pattern that
+    /// is about receipts, or each run would lead to the next.
     #[must_use]
     pub fn lets_pass(&self, event: &Event) -> bool {
-        let matched = |segments: Vec<String>| self.patterns.iter().any(|pattern| pattern.matches(&segments));
-        self.patterns.is_empty() || event.is_gap() || event.segments().is_none_or(matched)
+        let Some(segments) = event.segments().filter(|_| !event.is_gap()) else { return true };
+        let is_receipt = RECEIPTS.matches(&segments);
+        let hears = |pattern: &Pattern| pattern.matches(&segments) && (!is_receipt || RECEIPTS.covers(pattern));
+        if self.patterns.is_empty() { !is_receipt } else { self.patterns.iter().any(hears) }
     }
 
     /// Looks for what cannot work, or would be a mistake.
@@ -172,6 +179,10 @@ mod tests {
     fn a_pattern_lets_through_what_it_matches_and_gaps() {
         let event = |body: &'static str| Event::parse(Bytes::from_static(body.as_bytes()));
         let (one, all) = (hook(&["//noah/hosts", "//noah/ephemerals/a%2Fb"]), hook(&[]));
+        let of_receipts = hook(&["//noah/ephemerals/pokes/web1"]);
+        let receipt = event(r#"{"pubcategory":"//noah/ephemerals/pokes/web1/chef"}"#);
+        assert!(!all.lets_pass(&receipt) && !hook(&["//noah/ephemerals"]).is_for(&receipt), "it would poke itself");
+        assert!(of_receipts.is_for(&receipt));
         for (body, is_for, passes) in [
             (r#"{"pubcategory":"//noah/hosts/h1"}"#, true, true),
             (r#"{"pubcategory":"//noah/ephemerals/a%2Fb/c"}"#, true, true),

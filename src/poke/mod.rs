@@ -3,7 +3,8 @@
 //! [`Listener`] serves HTTP ([`serve`]): it asks [`trust`] and [`rate`] whether a request is to be believed, reads what
 //! it is about ([`event`]), and hands it to the [`engine`]. That keeps one running and one pending for each [`hook`], and
 //! has what must outlive the process written down ([`state`]); [`run`] executes, and a [`profile`] says what the end of a
-//! run means ([`outcome`]). [`config`] reads the file. Whoever can poke can make a command run, but cannot choose it nor
+//! run means ([`outcome`]). [`config`] reads the file, and
+//! [`upstream`] tells Noah what becomes of it all. Whoever can poke can make a command run, but cannot choose it nor
 //! its arguments.
 
 pub mod account;
@@ -31,6 +32,7 @@ use actix_web::{
     dev::{Server, ServerHandle},
     web,
 };
+use tokio::sync::oneshot;
 
 use config::Problem;
 use engine::{Engine, Setup};
@@ -38,6 +40,7 @@ use hook::Hook;
 use rate::Limiter;
 use serve::Shared;
 use trust::Trust;
+use upstream::{Noah, Upstream};
 
 /// The longest event a listener takes by default, in bytes.
 pub const BODY_MAX_BYTES: usize = 16 << 20;
@@ -68,6 +71,8 @@ pub struct Options {
     pub trust: Trust,
     /// How often one source may poke.
     pub limiter: Limiter,
+    /// The Noah it registers with.
+    pub noah: Option<Noah>,
     /// The longest event.
     pub body_max_bytes: usize,
     /// How long what runs may take to finish when the listener is told to stop.
@@ -79,6 +84,7 @@ pub struct Listener {
     addr: SocketAddr,
     server: Server,
     engine: Arc<Engine>,
+    upstream: Option<Upstream>,
     shutdown_deadline: Duration,
 }
 
@@ -88,16 +94,23 @@ impl Listener {
     /// # Errors
     /// The folder or the address cannot be had.
     pub async fn build(options: Options) -> Result<Self, Problem> {
-        let Options { listen, hooks, setup, trust, limiter, body_max_bytes, shutdown_deadline } = options;
+        let Options { listen, hooks, setup, mut trust, limiter, noah, body_max_bytes, shutdown_deadline } = options;
         for hook in &hooks {
             if let Some(advice) = hook.profile.advice(&hook.argv) {
                 tracing::warn!(hook = hook.name, advice, "the command and its profile do not fit");
             }
         }
+        let state = setup.state.clone();
         let engine = Arc::new(Engine::open(hooks, setup).await?);
         let refuse = |error: io::Error| Problem::new(format!("{listen} cannot be listened on: {error}"));
         let socket = std::net::TcpListener::bind(listen).map_err(refuse)?;
         let addr = socket.local_addr().map_err(refuse)?;
+        let mut upstream = None;
+        if let Some(noah) = noah {
+            let key = upstream::key(&state)?;
+            trust = trust.and(key.clone());
+            upstream = Some(Upstream::new(noah, engine.clone(), addr, key)?);
+        }
         let data = web::Data::new(Shared { engine: engine.clone(), trust, limiter, body_max_bytes });
         let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(serve::answer)))
             .workers(1)
@@ -107,7 +120,7 @@ impl Listener {
             .listen(socket)
             .map_err(refuse)?
             .run();
-        Ok(Self { addr, server, engine, shutdown_deadline })
+        Ok(Self { addr, server, engine, upstream, shutdown_deadline })
     }
 
     /// Where it listens.
@@ -128,13 +141,27 @@ impl Listener {
     /// # Errors
     /// The server failed.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { server, engine, shutdown_deadline, .. } = self;
+        let Self { server, engine, upstream, shutdown_deadline, .. } = self;
         let handle = server.handle();
         let mut server = tokio::spawn(server);
-        tokio::select! {
-            () = engine.run_until(shutdown, shutdown_deadline) => {}
-            ended = &mut server => return ended.map_err(io::Error::other)?,
-        }
+        let (over, is_over) = oneshot::channel::<()>();
+        let telling = async {
+            match upstream {
+                // Nothing is ever sent: the end of the channel is what is waited for.
+                Some(upstream) => upstream.attend(async { drop(is_over.await) }).await,
+                None => drop(is_over),
+            }
+        };
+        let running = async {
+            // Dropping it ends the other, however this ends.
+            let _over = over;
+            tokio::select! {
+                () = engine.run_until(shutdown, shutdown_deadline) => {}
+                ended = &mut server => return ended.map_err(io::Error::other)?,
+            }
+            Ok(())
+        };
+        tokio::join!(running, telling).0?;
         stop(&handle, server).await
     }
 }

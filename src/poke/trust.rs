@@ -54,6 +54,13 @@ pub struct Signed {
 }
 
 impl Trust {
+    /// Believes what is signed with this key as well.
+    #[must_use]
+    pub fn and(mut self, key: SigningKey) -> Self {
+        self.keys.push(key);
+        self
+    }
+
     /// Whether everybody who can reach the listener is believed.
     #[must_use]
     pub fn is_open(&self) -> bool {

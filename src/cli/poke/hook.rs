@@ -16,7 +16,7 @@ pub struct HookArgs {
     #[arg(long, value_name = "NAME", default_value = "default")]
     name: String,
     /// The channels it is for, like //noah/hosts/web1; without this, it runs for any poke
-    #[arg(long, value_name = "PATTERN", requires = "argv")]
+    #[arg(long, visible_alias = "watch", value_name = "PATTERN", requires = "argv")]
     pattern: Vec<String>,
     /// What its exit codes mean: exit, chef, puppet or salt
     #[arg(long, value_name = "PROFILE", requires = "argv")]

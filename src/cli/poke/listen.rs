@@ -1,14 +1,17 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use url::Url;
+
 use super::hook::HookArgs;
 use crate::{
-    cli::{Done, block_on_all_cores, failure::Failure, logging, output, shutdown},
+    cli::{Done, block_on_all_cores, failure::Failure, host_name, keeper::parse_ttl, logging, output, shutdown},
     poke::{
         self, Listener, Options,
-        config::{self, Config, Problem},
+        config::{self, Config, NoahConfig, Problem},
         engine::Setup,
         rate::{Limiter, Rate},
         state::Keep,
+        upstream::{Noah, TTL},
     },
     settings::{LogFormat, address, parse_duration, refuse_exposed},
 };
@@ -31,6 +34,19 @@ pub struct Listen {
     /// systemd sets it; else /var/lib/noah for root, and $XDG_STATE_HOME/noah or ~/.local/state/noah for others]
     #[arg(long, value_name = "DIRECTORY")]
     state: Option<PathBuf>,
+    /// The Noah to register with: that this host is up, the hooks' patterns as watches, whose pokes are signed, and a receipt
+    /// of each hook's runs. A hook whose watch is new is poked once
+    #[arg(long, value_name = "URL")]
+    noah: Option<String>,
+    /// The name of this host there [default: what the machine calls itself]
+    #[arg(long, value_name = "NAME", requires = "noah")]
+    host: Option<String>,
+    /// How Noah reaches this listener [default: http:// and the address it listens on]
+    #[arg(long, value_name = "URL", requires = "noah")]
+    advertise: Option<String>,
+    /// For how long the host counts as up after this was last heard of [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = parse_ttl, requires = "noah")]
+    ttl: Option<Duration>,
     /// Listen beyond loopback, although nothing asks who a client is
     #[arg(long)]
     insecure: bool,
@@ -74,7 +90,7 @@ impl Listen {
 
     /// The file, with what is said here over it.
     fn options(self) -> Result<Options, Failure> {
-        let Config { listener, trust, mut hooks } = match &self.config {
+        let Config { listener, noah, trust, mut hooks } = match &self.config {
             Some(file) => Config::load(file).map_err(usage)?,
             None => Config::default(),
         };
@@ -91,7 +107,15 @@ impl Listen {
         let in_file = listener.listen.as_deref().map(parse_address).transpose();
         let in_file = in_file.map_err(|words| Failure::usage(format!("listener.listen is {words}")))?;
         let listen = self.listen.or(in_file).unwrap_or_else(|| address(USUAL).expect("it is an address"));
-        if trust.is_open() {
+        let noah = NoahConfig {
+            url: self.noah.or(noah.url),
+            host: self.host.or(noah.host),
+            advertise: self.advertise.or(noah.advertise),
+            ttl: self.ttl.or(noah.ttl),
+        };
+        let noah = registration(noah)?;
+        // What Noah registers signs its pokes.
+        if trust.is_open() && noah.is_none() {
             let insecure = self.insecure || listener.insecure.unwrap_or_default();
             refuse_exposed(listen, insecure).map_err(|error| {
                 Failure::from(error).hint("or say whom to believe: [trust] in the file given as --config")
@@ -101,7 +125,7 @@ impl Listen {
         let rate = rate.unwrap_or_else(|| poke::RATE.parse().expect("it is a rate"));
         let setup = Setup {
             state: self.state.or(listener.state).map_or_else(usual_state, Ok)?,
-            noah: listener.noah.or_else(|| std::env::var("NOAH_URL").ok()).filter(|url| !url.is_empty()),
+            noah: noah.as_ref().map(|noah| noah.url.to_string()).or_else(|| std::env::var("NOAH_URL").ok()),
             tail_bytes: listener.tail_bytes.unwrap_or(poke::TAIL_BYTES),
             log_max_bytes: listener.log_max_bytes.unwrap_or(poke::LOG_MAX_BYTES),
             keep: Keep {
@@ -115,10 +139,32 @@ impl Listen {
             setup,
             trust,
             limiter: Limiter::new(rate, listener.burst),
+            noah,
             body_max_bytes: self.body_max_bytes.or(listener.body_max_bytes).unwrap_or(poke::BODY_MAX_BYTES),
             shutdown_deadline: self.shutdown_deadline.or(listener.shutdown_deadline).unwrap_or(DEADLINE),
         })
     }
+}
+
+/// The Noah to register with, if there is one.
+fn registration(config: NoahConfig) -> Result<Option<Noah>, Failure> {
+    let NoahConfig { url: Some(url), host, advertise, ttl } = config else {
+        let is_said = config.host.is_some() || config.advertise.is_some() || config.ttl.is_some();
+        let lost = || Failure::usage("[noah] has no url: what else is said there is of no use without it");
+        return if is_said { Err(lost()) } else { Ok(None) };
+    };
+    let read = |what: &str, text: &str| {
+        let parsed = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+        parsed.ok_or_else(|| Failure::usage(format!("{what} is written http://HOST:PORT")))
+    };
+    let ttl = ttl.unwrap_or(TTL);
+    parse_ttl(&format!("{}ms", ttl.as_millis())).map_err(Failure::usage)?;
+    Ok(Some(Noah {
+        url: read("--noah", &url)?,
+        host: host.unwrap_or_else(host_name),
+        advertise: advertise.as_deref().map(|url| read("--advertise", url)).transpose()?,
+        ttl,
+    }))
 }
 
 async fn listen(options: Options) -> Done {

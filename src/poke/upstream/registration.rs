@@ -1,4 +1,4 @@
-use std::{collections::HashSet, convert::Infallible};
+use std::convert::Infallible;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::{Backoff, Upstream, Wanted};
 use crate::{
     client::{Answer, Request, encode_segment, failure::Failure, keeper::Keeper, refused},
+    poke::{engine::Aim, event::Event},
     primitives::watch::{EXISTS, OTHER_OPTIONS},
 };
 
@@ -14,17 +15,13 @@ use crate::{
 enum Registered {
     /// It goes on where it was, with the newest of what came meanwhile.
     Again,
-    /// It was not there, and only knows what comes from now on.
-    Anew,
+    /// It was not there, and knows only what comes behind this revision.
+    Anew(Option<u64>),
 }
 
 /// Keeps a session, and the host and the watches that are tied to it; when it has ended, all of it anew.
-pub async fn keep(upstream: &Upstream, anew: &watch::Sender<()>, missed: impl Fn(&str)) {
+pub async fn keep(upstream: &Upstream, anew: &watch::Sender<()>) -> Infallible {
     let mut backoff = Backoff::default();
-    let mut seen: HashSet<Wanted> = HashSet::new();
-    if upstream.returns {
-        seen.extend(upstream.watches.iter().cloned());
-    }
     loop {
         match begin(upstream).await {
             Ok(mut session) => {
@@ -34,7 +31,7 @@ pub async fn keep(upstream: &Upstream, anew: &watch::Sender<()>, missed: impl Fn
                 let id = session.id().to_owned();
                 tokio::select! {
                     _ = session.keep() => tracing::warn!("the session of this listener has ended; making another"),
-                    never = keep_watches(upstream, &id, &mut seen, &missed) => match never {},
+                    never = keep_watches(upstream, &id) => match never {},
                 }
             }
             Err(failure) => backoff.wait(&failure.to_string(), "this host could not be registered").await,
@@ -52,24 +49,15 @@ async fn begin(upstream: &Upstream) -> Result<Keeper<'_>, Failure> {
 }
 
 /// Registers all watches, each until it works, and then rests.
-async fn keep_watches(
-    upstream: &Upstream,
-    session: &str,
-    seen: &mut HashSet<Wanted>,
-    missed: &impl Fn(&str),
-) -> Infallible {
+async fn keep_watches(upstream: &Upstream, session: &str) -> Infallible {
     let mut backoff = Backoff::default();
     let mut left: Vec<&Wanted> = upstream.watches.iter().collect();
     while !left.is_empty() {
         let mut refusals = Vec::new();
         for wanted in std::mem::take(&mut left) {
             match register(upstream, session, wanted).await {
-                Ok(registered) => {
-                    if !seen.insert(wanted.clone()) && matches!(registered, Registered::Anew) {
-                        tracing::warn!(hook = wanted.hook, pattern = wanted.pattern, "its watch was gone; poking it");
-                        missed(&wanted.hook);
-                    }
-                }
+                Ok(Registered::Again) => {}
+                Ok(Registered::Anew(revision)) => begin_with_a_run(upstream, wanted, revision).await,
                 Err(failure) => {
                     refusals.push(format!("{}: {failure}", wanted.pattern));
                     left.push(wanted);
@@ -83,6 +71,15 @@ async fn keep_watches(
     std::future::pending().await
 }
 
+/// Nobody can say which changes were made before a new watch was there, or since it was lost: a run covers them all.
+async fn begin_with_a_run(upstream: &Upstream, wanted: &Wanted, revision: Option<u64>) {
+    let event = Event { revision, cause: Some("registered".to_owned()), ..Event::default() };
+    match upstream.engine.poke(&event, Aim::Hook(&wanted.hook)).await {
+        Ok(_) => tracing::info!(hook = wanted.hook, pattern = wanted.pattern, "its watch is new, so it is poked once"),
+        Err(error) => tracing::warn!(hook = wanted.hook, %error, "it could not be poked for its new watch"),
+    }
+}
+
 /// Registers a watch. One that is there with other options, from an earlier state folder or by hand, makes place: nobody
 /// else is at this listener's address.
 async fn register(upstream: &Upstream, session: &str, wanted: &Wanted) -> Result<Registered, Failure> {
@@ -90,17 +87,17 @@ async fn register(upstream: &Upstream, session: &str, wanted: &Wanted) -> Result
     let named = json!({"pattern": wanted.pattern, "endpoint": wanted.endpoint});
     let mut full = named.clone();
     full["deliver"] = json!("latest");
-    full["secret"] = json!(upstream.secret.to_text());
+    full["secret"] = json!(upstream.key.to_text());
     let put = Request::new(Method::PUT, "watches").query("session", session).body(Some(full.to_string().into_bytes()));
     let (status, answer) = client.exchange(put.clone()).await?;
     match status {
         status if status.is_success() => {
             let is_new = client.json(&answer)?["action"] == "create";
-            Ok(if is_new { Registered::Anew } else { Registered::Again })
+            Ok(if is_new { Registered::Anew(answer.revision) } else { Registered::Again })
         }
         StatusCode::CONFLICT if is_otherwise(&answer) => {
             client.look(Request::new(Method::DELETE, "watches").body(Some(named.to_string().into_bytes()))).await?;
-            client.send(put).await.map(|_| Registered::Anew)
+            client.send(put).await.map(|answer| Registered::Anew(answer.revision))
         }
         status => Err(refused(status, &answer.body, &client.shown())),
     }
