@@ -103,7 +103,7 @@ impl Api {
         while at < head {
             let events = self.store.log(at, READ).await?;
             let Some(last) = events.last().map(|event| event.revision) else { break };
-            let found = events.iter().rev().find(|event| pattern.matches(&event.segments()));
+            let found = events.iter().rev().find(|event| receipt::is_heard(pattern, &event.segments()));
             newest = found.map(|event| event.revision).or(newest);
             at = last;
         }
@@ -125,7 +125,7 @@ impl Api {
         let queries: Vec<Query> = kinds.iter().map(without_data).collect();
         let reading = self.store.read(&queries).await?;
         let records = reading.answers.into_iter().flat_map(|answer| answer.records).map(Event::current);
-        let found = records.filter(|event| pattern.matches(&event.segments())).map(|event| event.revision).max();
+        let found = records.filter(|event| receipt::is_heard(pattern, &event.segments())).map(|event| event.revision).max();
         found.ok_or_else(|| Error::Unknown("nothing that this pattern matches is there, or has changed lately").into())
     }
 }

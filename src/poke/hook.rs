@@ -1,13 +1,9 @@
 //! A hook: what the node's owner says is to run, and when. Nothing of it can be changed by a request.
 
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, sync::LazyLock, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
 
 use super::{account::Account, config::Problem, event::VARIABLES, profile::Profile};
 use crate::{poke::event::Event, primitives::Pattern};
-
-/// Where the receipts are.
-static RECEIPTS: LazyLock<Pattern> =
-    LazyLock::new(|| Pattern::parse("//noah/ephemerals/pokes").expect("it is a pattern"));
 
 /// The longest name of a hook, in bytes.
 const MAX_NAME: usize = 64;
@@ -109,9 +105,10 @@ impl Hook {
     #[must_use]
     pub fn lets_pass(&self, event: &Event) -> bool {
         let Some(segments) = event.segments().filter(|_| !event.is_gap()) else { return true };
-        let is_receipt = RECEIPTS.matches(&segments);
-        let hears = |pattern: &Pattern| pattern.matches(&segments) && (!is_receipt || RECEIPTS.covers(pattern));
-        if self.patterns.is_empty() { !is_receipt } else { self.patterns.iter().any(hears) }
+        if self.patterns.is_empty() {
+            return !receipt::is_one(&segments);
+        }
+        self.patterns.iter().any(|pattern| receipt::is_heard(pattern, &segments))
     }
 
     /// Looks for what cannot work, or would be a mistake.

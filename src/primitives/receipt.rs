@@ -13,6 +13,21 @@ use super::{List, Name, Pattern, Query, Record, Select, Status, ephemeral, host}
 /// What the paths of receipts begin with.
 const PREFIX: &str = "/pokes/";
 
+static ALL: LazyLock<Pattern> = LazyLock::new(|| Pattern::parse("//noah/ephemerals/pokes").expect("it is a pattern"));
+
+/// Whether a path is that of a receipt. A run leads to receipts, so they lead to no run unless somebody asks for that.
+#[must_use]
+pub fn is_one<S: AsRef<str>>(segments: &[S]) -> bool {
+    ALL.matches(segments)
+}
+
+/// Whether a change at this path is one that hooks with this pattern run for: of receipts only where the pattern is about
+/// nothing else.
+#[must_use]
+pub fn is_heard<S: AsRef<str>>(pattern: &Pattern, segments: &[S]) -> bool {
+    pattern.matches(segments) && (!is_one(segments) || ALL.covers(pattern))
+}
+
 /// What a hook does at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -110,6 +125,14 @@ pub struct Scope {
 }
 
 impl Receipt {
+    /// What led to it: what the last run was for, and that run.
+    #[must_use]
+    pub fn cause(&self) -> Option<Cause> {
+        let run = self.run.as_ref().map(|run| format!("run:{run}"));
+        let words: Vec<&str> = self.causes.last().into_iter().chain(&run).map(String::as_str).collect();
+        Cause::parse(&words.join(" ")).ok().flatten()
+    }
+
     fn is_poked_for(&self, wanted: &Pattern) -> bool {
         let patterns = self.patterns.iter().filter_map(|text| Pattern::parse(text).ok());
         self.patterns.is_empty() || patterns.into_iter().any(|one| one.covers(wanted) || wanted.covers(&one))

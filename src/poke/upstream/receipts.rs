@@ -8,7 +8,7 @@ use super::Backoff;
 use crate::{
     client::{Client, Request, encode_segment, failure::Failure},
     poke::engine::HookState,
-    primitives::{Cause, receipt::Receipt},
+    primitives::receipt::Receipt,
 };
 
 /// How much of the end of a run's output is in a receipt, in bytes: the listener has the rest.
@@ -82,9 +82,8 @@ impl<'a> Teller<'a> {
         let path = format!("ephemerals/pokes/{}/{}", encode_segment(&receipt.host), encode_segment(&receipt.hook));
         let body = serde_json::to_vec(receipt).map_err(|error| Failure::from_error("a receipt has no JSON", &error))?;
         // Who looks at the receipt's event can follow it back to what the run was for.
-        let chain = receipt.causes.last().into_iter().cloned();
-        let run = receipt.run.iter().map(|run| format!("run:{run}"));
-        let cause = Cause::parse(&chain.chain(run).collect::<Vec<_>>().join(" ")).ok().flatten();
+        let is_of_a_run = self.told.get(&receipt.hook).is_none_or(|told| told.run != receipt.run);
+        let cause = receipt.cause().filter(|_| is_of_a_run);
         self.client.send(Request::new(Method::PUT, path).body(Some(body)).caused_by(cause)).await.map(drop)
     }
 }
