@@ -55,7 +55,7 @@ const RULES: [Rule; 7] = [
     Rule {
         // It talks to the API like any client. Of the HTTP side it knows only how a failure is told.
         part: "poke",
-        may_use: &["http::failure_body"],
+        may_use: &["primitives", "http::failure_body"],
         knows_no: &["redis"],
     },
     Rule { part: "settings", may_use: &["primitives", "store", "agents"], knows_no: &["redis", "rusqlite"] },
