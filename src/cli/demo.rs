@@ -2,7 +2,7 @@
 
 mod walk;
 
-use std::{ffi::OsString, fs::File, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::Path, time::Duration};
 
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -11,7 +11,7 @@ use url::Url;
 use super::{Done, block_on_all_cores, client::Client, failure::Failure, logging, output, serve, shutdown};
 use crate::{
     http::Application,
-    poke::{BODY_MAX_BYTES, Listener, Options, run::Output},
+    poke::{self, Listener, Options, engine::Setup, hook::Hook, rate::Limiter, state::Keep, trust::TrustSettings},
     settings::{LogFormat, Settings},
 };
 use walk::Walk;
@@ -57,14 +57,12 @@ impl Args {
 async fn demo(directory: &TempDir, exit: bool) -> Done {
     let interrupted = shutdown::signalled()?;
     let application = server(directory.path()).await?;
-    let said = directory.path().join("command-output");
-    let listener = listener(&said)?;
+    let listener = listener(directory.path()).await?;
     let walk = Walk {
         client: Client::new(url_of(application.addr()))?,
         server: url_of(application.addr()).to_string(),
         endpoint: url_of(listener.addr()).to_string(),
-        outcomes: listener.outcomes(),
-        said: open(File::options().read(true), &said)?,
+        ended: listener.engine().ended(),
     };
     let (stop, stopped) = watch::channel(());
     let story = async {
@@ -88,19 +86,24 @@ async fn demo(directory: &TempDir, exit: bool) -> Done {
     told
 }
 
-fn listener(said: &Path) -> Result<Listener, Failure> {
+async fn listener(directory: &Path) -> Result<Listener, Failure> {
+    let hook = Hook::new("demo", COMMAND.iter().map(OsString::from).collect());
     let options = Options {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        argv: COMMAND.iter().map(OsString::from).collect(),
-        output: Output::File(Arc::new(open(File::options().create(true).append(true), said)?)),
-        body_max_bytes: BODY_MAX_BYTES,
+        hooks: vec![hook],
+        setup: Setup {
+            state: directory.join("poke"),
+            noah: None,
+            tail_bytes: poke::TAIL_BYTES,
+            log_max_bytes: poke::LOG_MAX_BYTES,
+            keep: Keep { runs: poke::HISTORY, bytes: poke::LOGS_MAX_BYTES },
+        },
+        trust: TrustSettings::default().build().map_err(Failure::unmet)?,
+        limiter: Limiter::new(poke::RATE.parse().map_err(Failure::unmet)?, None),
+        body_max_bytes: poke::BODY_MAX_BYTES,
         shutdown_deadline: Duration::from_secs(5),
     };
-    Listener::build(options).map_err(|error| Failure::from_error("no poke listener could be started", &error))
-}
-
-fn open(options: &std::fs::OpenOptions, path: &Path) -> Result<File, Failure> {
-    options.open(path).map_err(|error| Failure::from_error(&format!("{} cannot be opened", path.display()), &error))
+    Listener::build(options).await.map_err(|error| Failure::from_error("no poke listener could be started", &error))
 }
 
 /// The server at the usual address, or on a free port when it cannot be had, as when a Noah is there already.

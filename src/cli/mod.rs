@@ -60,7 +60,7 @@ enum Command {
     Serve(Box<serve::Args>),
     Agent(agent::Args),
     /// Listen for pokes, and run a command for them
-    Poke(poke::Args),
+    Poke(Box<poke::Args>),
     /// Show the whole way from a PUT to a command that runs, on a temporary store
     Demo(demo::Args),
     /// Print what is stored at a path

@@ -1,60 +1,75 @@
 //! The poke listener: a POST comes in, and a fixed command runs on this machine.
 //!
-//! [`Listener`] takes pokes over HTTP and answers them at once; [`queue`] keeps one running and one pending;
-//! [`run`] executes; [`event`] says what of a poke the command gets to see. Whoever can reach the listener can
-//! make the command run, but cannot choose it nor its arguments.
-//!
-//! What is pending lives in memory: it survives neither a kill of the process nor a stop beyond the deadline.
+//! [`Listener`] serves HTTP ([`serve`]): it asks [`trust`] and [`rate`] whether a request is to be believed, reads what
+//! it is about ([`event`]), and hands it to the [`engine`]. That keeps one running and one pending for each [`hook`], and
+//! has what must outlive the process written down ([`state`]); [`run`] executes, and a [`profile`] says what the end of a
+//! run means ([`outcome`]). [`config`] reads the file. Whoever can poke can make a command run, but cannot choose it nor
+//! its arguments.
 
+pub mod account;
+pub mod config;
+pub mod engine;
 pub mod event;
+pub mod hook;
+mod metrics;
 pub mod outcome;
+pub mod pending;
 pub mod profile;
-pub mod queue;
 pub mod rate;
+pub mod record;
 pub mod replay;
 pub mod run;
+mod serve;
+pub mod state;
 pub mod trust;
 
-use std::{ffi::OsString, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_web::{
-    App, HttpRequest, HttpResponse, HttpServer,
+    App, HttpServer,
     dev::{Server, ServerHandle},
-    http::{Method, StatusCode, header},
-    web::{self, Payload},
+    web,
 };
-use tokio::{
-    sync::{broadcast, watch},
-    time::timeout,
-};
-use uuid::Uuid;
 
-use crate::http::failure_body;
-use event::Event;
-use queue::{Poke, Queue};
-use run::{Job, Outcome, Output};
+use config::Problem;
+use engine::{Engine, Setup};
+use hook::Hook;
+use rate::Limiter;
+use serve::Shared;
+use trust::Trust;
 
 /// The longest event a listener takes by default, in bytes.
 pub const BODY_MAX_BYTES: usize = 16 << 20;
+/// How much of the end of a run's output is kept with it by default.
+pub const TAIL_BYTES: usize = 64 << 10;
+/// How much of the output of a run is kept in files by default,
+pub const LOG_MAX_BYTES: u64 = 16 << 20;
+/// and how much of all runs of a hook.
+pub const LOGS_MAX_BYTES: u64 = 128 << 20;
+/// How many runs of each hook are remembered by default.
+pub const HISTORY: u32 = 1000;
+/// How often one source may poke by default.
+pub const RATE: &str = "1000/s";
 
 /// How long a client may take to send its head, and its body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many outcomes are kept for someone who listens to them slowly.
-const OUTCOMES: usize = 64;
-
 /// What a listener is told.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// Where it listens. Port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The program and its arguments; at least the program.
-    pub argv: Vec<OsString>,
-    /// Where its output goes.
-    pub output: Output,
+    /// What it runs.
+    pub hooks: Vec<Hook>,
+    /// Where it keeps what, and how much.
+    pub setup: Setup,
+    /// Whom it believes.
+    pub trust: Trust,
+    /// How often one source may poke.
+    pub limiter: Limiter,
     /// The longest event.
     pub body_max_bytes: usize,
-    /// How long the running and the pending run may take to finish when the listener is told to stop.
+    /// How long what runs may take to finish when the listener is told to stop.
     pub shutdown_deadline: Duration,
 }
 
@@ -62,42 +77,36 @@ pub struct Options {
 pub struct Listener {
     addr: SocketAddr,
     server: Server,
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     shutdown_deadline: Duration,
 }
 
-struct Shared {
-    queue: Queue,
-    job: Job,
-    body_max_bytes: usize,
-    outcomes: broadcast::Sender<Outcome>,
-    kill: watch::Sender<bool>,
-}
-
 impl Listener {
-    /// Binds the address.
-    pub fn build(options: Options) -> io::Result<Self> {
-        if options.argv.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a poke listener needs a command to run"));
+    /// Takes the state folder, ends what a killed listener has left behind, and binds the address.
+    ///
+    /// # Errors
+    /// The folder or the address cannot be had.
+    pub async fn build(options: Options) -> Result<Self, Problem> {
+        let Options { listen, hooks, setup, trust, limiter, body_max_bytes, shutdown_deadline } = options;
+        for hook in &hooks {
+            if let Some(advice) = hook.profile.advice(&hook.argv) {
+                tracing::warn!(hook = hook.name, advice, "the command and its profile do not fit");
+            }
         }
-        let socket = std::net::TcpListener::bind(options.listen)?;
-        let addr = socket.local_addr()?;
-        let shared = Arc::new(Shared {
-            queue: Queue::default(),
-            job: Job { argv: options.argv, output: options.output },
-            body_max_bytes: options.body_max_bytes,
-            outcomes: broadcast::channel(OUTCOMES).0,
-            kill: watch::channel(false).0,
-        });
-        let data = web::Data::from(shared.clone());
-        let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(answer)))
+        let engine = Arc::new(Engine::open(hooks, setup).await?);
+        let refuse = |error: io::Error| Problem::new(format!("{listen} cannot be listened on: {error}"));
+        let socket = std::net::TcpListener::bind(listen).map_err(refuse)?;
+        let addr = socket.local_addr().map_err(refuse)?;
+        let data = web::Data::new(Shared { engine: engine.clone(), trust, limiter, body_max_bytes });
+        let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(serve::answer)))
             .workers(1)
             .client_request_timeout(REQUEST_TIMEOUT)
             .shutdown_timeout(2)
             .disable_signals()
-            .listen(socket)?
+            .listen(socket)
+            .map_err(refuse)?
             .run();
-        Ok(Self { addr, server, shared, shutdown_deadline: options.shutdown_deadline })
+        Ok(Self { addr, server, engine, shutdown_deadline })
     }
 
     /// Where it listens.
@@ -106,132 +115,30 @@ impl Listener {
         self.addr
     }
 
-    /// The outcomes of the runs that end from now on. A receiver that is 64 outcomes behind loses the oldest.
+    /// Its hooks: to poke them by another way than HTTP, and to follow how they do.
     #[must_use]
-    pub fn outcomes(&self) -> broadcast::Receiver<Outcome> {
-        self.shared.outcomes.subscribe()
+    pub fn engine(&self) -> Arc<Engine> {
+        self.engine.clone()
     }
 
-    /// Takes pokes and runs the command for them until `shutdown` is done. Then refuses new ones, finishes the
-    /// running and the pending run, and after the deadline kills what still runs.
+    /// Takes pokes and runs the commands for them until `shutdown` is done. Then refuses new ones, lets what runs finish,
+    /// and ends it after the deadline. What is pending stays for the next start.
+    ///
+    /// # Errors
+    /// The server failed.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { server, shared, shutdown_deadline, .. } = self;
+        let Self { server, engine, shutdown_deadline, .. } = self;
         let handle = server.handle();
         let mut server = tokio::spawn(server);
-        let mut worker = tokio::spawn(work(shared.clone()));
         tokio::select! {
-            () = shutdown => {}
+            () = engine.run_until(shutdown, shutdown_deadline) => {}
             ended = &mut server => return ended.map_err(io::Error::other)?,
-            // It ends only when the queue is closed, so this is a panic; without it nothing would ever run.
-            ended = &mut worker => return ended.map_err(io::Error::other),
         }
-        shared.queue.close();
-        tracing::info!("stopping: no more pokes are taken");
-        let worked = match timeout(shutdown_deadline, &mut worker).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                shared.give_up();
-                worker.await
-            }
-        };
-        stop(&handle, server).await?;
-        worked.map_err(io::Error::other)
-    }
-}
-
-impl Shared {
-    /// Stops what could not finish within the deadline.
-    fn give_up(&self) {
-        if let Some(poke) = self.queue.discard() {
-            tracing::warn!(run = %poke.run, path = poke.event.path, "never started: the stop's deadline is over");
-        }
-        tracing::warn!("the running command is killed: the stop's deadline is over");
-        self.kill.send_replace(true);
-    }
-
-    /// Runs the command for one poke and tells what came of it.
-    async fn execute(&self, poke: Poke) {
-        let (run, path, revision) = (poke.run, poke.event.path.as_deref(), poke.event.revision.as_deref());
-        tracing::info!(%run, path, revision, "run started");
-        let outcome = self.job.run(&poke, self.kill.subscribe()).await;
-        let end = &outcome.end;
-        // Half a billion years fit; what is written as a number needs 64 bits.
-        let duration_ms = u64::try_from(outcome.duration.as_millis()).unwrap_or(u64::MAX);
-        if outcome.is_success() {
-            tracing::info!(%run, path, revision, %end, duration_ms, "run done");
-        } else {
-            tracing::warn!(%run, path, revision, %end, duration_ms, "run failed");
-        }
-        // Nobody may be listening; the log has it.
-        let _ = self.outcomes.send(outcome);
-    }
-}
-
-/// The worker: one run after the other, so that they never overlap.
-async fn work(shared: Arc<Shared>) {
-    while let Some(poke) = shared.queue.next().await {
-        shared.execute(poke).await;
+        stop(&handle, server).await
     }
 }
 
 async fn stop(handle: &ServerHandle, server: tokio::task::JoinHandle<io::Result<()>>) -> io::Result<()> {
     handle.stop(true).await;
     server.await.map_err(io::Error::other)?
-}
-
-/// The whole interface: POST anywhere is a poke.
-async fn answer(request: HttpRequest, payload: Payload, shared: web::Data<Shared>) -> HttpResponse {
-    let health = request.path() == "/healthz";
-    // A page in a browser on this node can send a plain POST anywhere; machines that poke say no such thing.
-    if request.headers().contains_key(header::ORIGIN) {
-        return failure(StatusCode::FORBIDDEN, "Pokes from web pages are refused", "send it from a program");
-    }
-    match *request.method() {
-        Method::POST => take(payload, &shared).await,
-        Method::GET | Method::HEAD if health => success(StatusCode::OK, r#"{"result":"success"}"#.to_owned()),
-        _ => {
-            let mut response = failure(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "send a poke with POST");
-            let allow = if health { "GET, HEAD, POST" } else { "POST" };
-            response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
-            response
-        }
-    }
-}
-
-async fn take(payload: Payload, shared: &Shared) -> HttpResponse {
-    let limit = shared.body_max_bytes;
-    let body = match timeout(REQUEST_TIMEOUT, payload.to_bytes_limited(limit)).await {
-        Ok(Ok(Ok(body))) => body,
-        Ok(Ok(Err(_))) => {
-            return failure(StatusCode::BAD_REQUEST, "The body could not be read", "send it whole, as the head says");
-        }
-        Ok(Err(_)) => {
-            let hint = format!("at most {limit} bytes are taken; --body-max-bytes raises the limit");
-            return failure(StatusCode::PAYLOAD_TOO_LARGE, "Data too large", &hint);
-        }
-        Err(_) => return failure(StatusCode::REQUEST_TIMEOUT, "The body took too long", "send the poke again"),
-    };
-    let run = Uuid::new_v4();
-    match shared.queue.push(Poke { run, event: Event::parse(body) }) {
-        Ok(replaced) => {
-            if let Some(old) = replaced {
-                tracing::debug!(run = %old.run, by = %run, "a newer poke replaces the pending one");
-            }
-            success(StatusCode::ACCEPTED, format!(r#"{{"result":"success","run":"{run}"}}"#))
-        }
-        Err(queue::Closed) => {
-            let mut response =
-                failure(StatusCode::SERVICE_UNAVAILABLE, "The listener is stopping", "send the poke again soon");
-            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
-            response
-        }
-    }
-}
-
-fn success(status: StatusCode, body: String) -> HttpResponse {
-    HttpResponse::build(status).content_type("application/json;charset=utf-8").body(body)
-}
-
-fn failure(status: StatusCode, message: &str, hint: &str) -> HttpResponse {
-    success(status, failure_body(message, Some(hint)))
 }

@@ -53,10 +53,11 @@ const RULES: [Rule; 7] = [
         knows_no: &["redis", "rusqlite", "reqwest", "clap"],
     },
     Rule {
-        // It talks to the API like any client. Of the HTTP side it knows only how a failure is told.
+        // It talks to the API like any client, and what is pending is in a file of its own. Of the HTTP side it knows
+        // only how a failure is told, and of the settings how a duration is written.
         part: "poke",
-        may_use: &["primitives", "http::failure_body"],
-        knows_no: &["redis"],
+        may_use: &["primitives", "http::failure_body", "settings::parse_duration"],
+        knows_no: &["redis", "clap"],
     },
     Rule { part: "settings", may_use: &["primitives", "store", "agents"], knows_no: &["redis", "rusqlite"] },
 ];

@@ -1,6 +1,6 @@
 //! The story the demo tells: each step as the curl line a person would type, and the server's real answer.
 
-use std::{fs::File, io::Read, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use reqwest::Method;
 use serde_json::json;
@@ -16,7 +16,7 @@ use crate::{
         failure::Failure,
         output,
     },
-    poke::run::Outcome,
+    poke::record::Run,
 };
 
 /// How long the change may take to become a run.
@@ -31,10 +31,8 @@ pub struct Walk {
     pub server: String,
     /// The URL of the poke listener.
     pub endpoint: String,
-    /// What came of the listener's runs.
-    pub outcomes: Receiver<Outcome>,
-    /// What its command says.
-    pub said: File,
+    /// The listener's runs that are over.
+    pub ended: Receiver<Arc<Run>>,
 }
 
 impl Walk {
@@ -56,10 +54,9 @@ impl Walk {
         say("4. The master changes…")?;
         let change = self.put(MASTER, "db2.example.com".to_owned()).await?;
         say("…and the node's command runs, with the change in its environment and on its stdin:")?;
-        let outcome = self.outcome_of(&change).await?;
-        self.repeat()?;
-        show(&outcome)?;
-        if !outcome.is_success() {
+        let run = self.run_for(&change).await?;
+        show(&run)?;
+        if !run.outcome.is_some_and(|outcome| outcome.is_clean()) {
             return Err(Failure::unmet("the command ran and failed").hint("it needs sh, echo and cat"));
         }
         if exit {
@@ -78,12 +75,12 @@ impl Walk {
     }
 
     /// Waits until the listener says what came of the run for this change.
-    async fn outcome_of(&mut self, change: &Answer) -> Result<Outcome, Failure> {
-        let revision = change.revision.map(|revision| revision.to_string());
+    async fn run_for(&mut self, change: &Answer) -> Result<Arc<Run>, Failure> {
+        let revision = change.revision;
         let run = async {
             loop {
-                match self.outcomes.recv().await {
-                    Ok(outcome) if outcome.revision.is_some() && outcome.revision == revision => return Some(outcome),
+                match self.ended.recv().await {
+                    Ok(run) if run.revision.is_some() && run.revision == revision => return Some(run),
                     Ok(_) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
                 }
@@ -98,26 +95,15 @@ impl Walk {
     /// Shows the runs that come of what others change, for as long as there is a listener.
     async fn follow(&mut self) -> Done {
         loop {
-            match self.outcomes.recv().await {
-                Ok(outcome) => {
+            match self.ended.recv().await {
+                Ok(run) => {
                     say("The command ran again:")?;
-                    self.repeat()?;
-                    show(&outcome)?;
+                    show(&run)?;
                 }
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return Ok(()),
             }
         }
-    }
-
-    /// Prints what the command said since the last time.
-    fn repeat(&mut self) -> Done {
-        let mut said = Vec::new();
-        self.said
-            .read_to_end(&mut said)
-            .map_err(|error| Failure::from_error("the command's output cannot be read", &error))?;
-        let lines: Vec<String> = String::from_utf8_lossy(&said).lines().map(|line| format!("   | {line}")).collect();
-        output::text(&lines.join("\n"))
     }
 
     fn invite(&self) -> Done {
@@ -139,8 +125,12 @@ fn say(words: &str) -> Done {
     output::text(&format!("\n{words}"))
 }
 
-fn show(outcome: &Outcome) -> Done {
-    output::text(&format!("   -> run {}: {}, {} ms", outcome.run, outcome.end, outcome.duration.as_millis()))
+/// Prints what the command said, and what came of it.
+fn show(run: &Run) -> Done {
+    let said = String::from_utf8_lossy(&run.tail);
+    let mut lines: Vec<String> = said.lines().map(|line| format!("   | {line}")).collect();
+    lines.push(format!("   -> run {}: {}, {} ms", run.id, run.end(), run.duration_ms().unwrap_or_default()));
+    output::text(&lines.join("\n"))
 }
 
 /// A word as a shell takes it literally.

@@ -1,0 +1,146 @@
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use super::hook::HookArgs;
+use crate::{
+    cli::{Done, block_on_all_cores, failure::Failure, logging, output, shutdown},
+    poke::{
+        self, Listener, Options,
+        config::{self, Config, Problem},
+        engine::Setup,
+        rate::{Limiter, Rate},
+        state::Keep,
+    },
+    settings::{LogFormat, address, parse_duration, refuse_exposed},
+};
+
+/// Where it listens unless told otherwise, and where it is looked at.
+const USUAL: &str = "127.0.0.1:8080";
+/// How long runs may take to finish at a stop, unless told otherwise.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a listener is told on the command line.
+#[derive(Debug, clap::Args)]
+pub struct Listen {
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_address)]
+    listen: Option<SocketAddr>,
+    /// A file with hooks and everything else; what is said here wins
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder of what is pending, of the history and of the output, for one listener [default: $STATE_DIRECTORY, as
+    /// systemd sets it; else /var/lib/noah for root, and $XDG_STATE_HOME/noah or ~/.local/state/noah for others]
+    #[arg(long, value_name = "DIRECTORY")]
+    state: Option<PathBuf>,
+    /// Listen beyond loopback, although nothing asks who a client is
+    #[arg(long)]
+    insecure: bool,
+    /// How often one source may poke: 20/s, 100/m, 5/h, or off [default: 1000/s]
+    #[arg(long, value_name = "RATE")]
+    rate: Option<Rate>,
+    /// The longest event [default: 16777216]
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    body_max_bytes: Option<usize>,
+    /// How long what runs may take to finish at a stop, before it is ended [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    shutdown_deadline: Option<Duration>,
+    /// How logs are written
+    #[arg(long, value_enum, env = "NOAH_LOG_FORMAT", default_value = "human", value_name = "FORMAT")]
+    log_format: LogFormat,
+    /// error, warn, info, debug, trace or off, or by part
+    #[arg(long, env = "NOAH_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
+    log_level: String,
+    #[command(flatten)]
+    hook: HookArgs,
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    address(text).ok_or_else(|| "an address and a port, like 127.0.0.1:8080".to_owned())
+}
+
+fn parse_size(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|size| *size > 0).ok_or_else(|| "a number of bytes above 0".to_owned())
+}
+
+fn usage(problem: Problem) -> Failure {
+    Failure::usage(problem.to_string())
+}
+
+impl Listen {
+    pub fn run(self) -> Done {
+        logging::init(self.log_format, &self.log_level)?;
+        let options = self.options()?;
+        block_on_all_cores(listen(options))
+    }
+
+    /// The file, with what is said here over it.
+    fn options(self) -> Result<Options, Failure> {
+        let Config { listener, trust, mut hooks } = match &self.config {
+            Some(file) => Config::load(file).map_err(usage)?,
+            None => Config::default(),
+        };
+        if let Some(hook) = self.hook.config() {
+            hooks.push(hook);
+        }
+        if hooks.is_empty() {
+            return Err(Failure::usage("there is nothing to run").hint(
+                "give a command behind --, as in noah poke -- chef-client; or a file with a [[hook]] as --config",
+            ));
+        }
+        let hooks = config::resolve_all(hooks).map_err(usage)?;
+        let trust = trust.build().map_err(Failure::usage)?;
+        let in_file = listener.listen.as_deref().map(parse_address).transpose();
+        let in_file = in_file.map_err(|words| Failure::usage(format!("listener.listen is {words}")))?;
+        let listen = self.listen.or(in_file).unwrap_or_else(|| address(USUAL).expect("it is an address"));
+        if trust.is_open() {
+            let insecure = self.insecure || listener.insecure.unwrap_or_default();
+            refuse_exposed(listen, insecure).map_err(|error| {
+                Failure::from(error).hint("or say whom to believe: [trust] in the file given as --config")
+            })?;
+        }
+        let rate = self.rate.or(listener.rate);
+        let rate = rate.unwrap_or_else(|| poke::RATE.parse().expect("it is a rate"));
+        let setup = Setup {
+            state: self.state.or(listener.state).map_or_else(usual_state, Ok)?,
+            noah: listener.noah.or_else(|| std::env::var("NOAH_URL").ok()).filter(|url| !url.is_empty()),
+            tail_bytes: listener.tail_bytes.unwrap_or(poke::TAIL_BYTES),
+            log_max_bytes: listener.log_max_bytes.unwrap_or(poke::LOG_MAX_BYTES),
+            keep: Keep {
+                runs: listener.history.unwrap_or(poke::HISTORY).max(1),
+                bytes: listener.logs_max_bytes.unwrap_or(poke::LOGS_MAX_BYTES),
+            },
+        };
+        Ok(Options {
+            listen,
+            hooks,
+            setup,
+            trust,
+            limiter: Limiter::new(rate, listener.burst),
+            body_max_bytes: self.body_max_bytes.or(listener.body_max_bytes).unwrap_or(poke::BODY_MAX_BYTES),
+            shutdown_deadline: self.shutdown_deadline.or(listener.shutdown_deadline).unwrap_or(DEADLINE),
+        })
+    }
+}
+
+async fn listen(options: Options) -> Done {
+    let shutdown = shutdown::signalled()?;
+    let listener = Listener::build(options).await.map_err(|problem| Failure::unmet(problem.to_string()))?;
+    output::text(&format!("listening on http://{}", listener.addr()))?;
+    listener.run_until(shutdown).await.map_err(|error| Failure::from_error("the listener failed", &error))
+}
+
+/// Where the state is unless told otherwise.
+fn usual_state() -> Result<PathBuf, Failure> {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // SAFETY: takes nothing and cannot fail.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    let own = || folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state")));
+    let usual = match folder("STATE_DIRECTORY") {
+        Some(folder) => Some(folder),
+        None if is_root => Some(PathBuf::from("/var/lib/noah")),
+        None => own().map(|state| state.join("noah")),
+    };
+    usual.ok_or_else(|| {
+        Failure::usage("there is no place for what is pending: neither STATE_DIRECTORY nor HOME is set")
+            .hint("name a folder as --state")
+    })
+}

@@ -1,0 +1,120 @@
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use tokio::sync::{Mutex as Lane, broadcast, watch};
+
+use super::{
+    ENDED, Engine,
+    slot::{Inner, Slot},
+};
+use crate::{
+    poke::{
+        config::Problem,
+        hook::Hook,
+        metrics::Metrics,
+        run::{Surroundings, log},
+        state::{Keep, Kept, Leftover, State},
+    },
+    primitives::millis,
+};
+
+/// What an engine is told besides its hooks.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The folder of what outlives it; its own.
+    pub state: PathBuf,
+    /// The server that `noah` commands talk to.
+    pub noah: Option<String>,
+    /// How much of the end of the output is kept with a run.
+    pub tail_bytes: usize,
+    /// How much of the output of a run is kept in files.
+    pub log_max_bytes: u64,
+    /// How much of the past is kept of each hook.
+    pub keep: Keep,
+}
+
+impl Engine {
+    /// Goes on where the listener before this one has ended, however it did: what it left running is ended, and is
+    /// pending again. Nothing runs before [`Engine::run_until`].
+    ///
+    /// # Errors
+    /// The folder cannot be used, or is another listener's; or what was left running cannot be ended, so that it would
+    /// overlap with what is to be run.
+    pub async fn open(hooks: Vec<Hook>, setup: Setup) -> Result<Self, Problem> {
+        let folder = setup.state.clone();
+        let opened = tokio::task::spawn_blocking(move || State::open(&folder)).await;
+        let state = opened.map_err(|error| Problem::new(error.to_string()))??;
+        let broken = |error: String| Problem::new(format!("the state cannot be read or written: {error}"));
+        for leftover in state.ask(Kept::leftovers).done().await.map_err(broken)? {
+            clear(&leftover).await?;
+            state.ask(move |connection| leftover.put_back(connection, millis())).done().await.map_err(broken)?;
+        }
+        let (logged, runs) = (state.ask(Kept::logged).done().await.map_err(broken)?, state.runs());
+        // What a run that was never written down has printed, if there is such a thing.
+        drop(tokio::task::spawn_blocking(move || log::remove(&runs, |id| !logged.contains(id))));
+        for waiting in state.ask(Kept::waiting).done().await.map_err(broken)? {
+            if !hooks.iter().any(|hook| hook.name == waiting) {
+                tracing::warn!(hook = waiting, "something is pending for a hook that is no longer there; it stays");
+            }
+        }
+        let mut slots = Vec::with_capacity(hooks.len());
+        let mut lanes: BTreeMap<String, Arc<Lane<()>>> = BTreeMap::new();
+        for hook in hooks {
+            let name = hook.name.clone();
+            let kept = state.ask(move |connection| Kept::of(connection, &name)).done().await.map_err(broken)?;
+            let lane = match &hook.lane {
+                Some(lane) => lanes.entry(lane.clone()).or_default().clone(),
+                None => Arc::default(),
+            };
+            let inner = taken_up(&hook, kept);
+            slots.push(Arc::new(Slot::new(hook, inner, lane)));
+        }
+        let around = Surroundings {
+            noah: setup.noah,
+            tail_bytes: setup.tail_bytes,
+            log_max_bytes: setup.log_max_bytes,
+            runs: state.runs(),
+        };
+        Ok(Self {
+            slots,
+            state,
+            around,
+            keep: setup.keep,
+            is_stopping: false.into(),
+            stop: watch::Sender::new(false),
+            kill: watch::Sender::new(false),
+            ended: broadcast::Sender::new(ENDED),
+            metrics: Metrics::new(),
+        })
+    }
+}
+
+/// Ends what there still is of a run.
+async fn clear(leftover: &Leftover) -> Result<(), Problem> {
+    let (hook, run) = (&leftover.run.hook, leftover.run.id);
+    tracing::warn!(hook, %run, "the listener before this one was killed while this ran; it is pending again");
+    let Some(process) = &leftover.process else { return Ok(()) };
+    if process.end(run).await {
+        return Ok(());
+    }
+    Err(Problem::hook(
+        hook,
+        &format!(
+            "the processes of its run {run} (process group {}), which a listener that was killed has left behind, cannot be \
+             ended; see what they wait for, and start again",
+            process.group
+        ),
+    ))
+}
+
+fn taken_up(hook: &Hook, kept: Kept) -> Inner {
+    let last_started = kept.last.as_ref().and_then(|run| run.started);
+    let mut inner = Inner {
+        pending: kept.pending,
+        applied: kept.applied,
+        last: kept.last.map(Arc::new),
+        last_started,
+        ..Inner::default()
+    };
+    inner.plan_every(hook, millis());
+    inner
+}
