@@ -7,6 +7,7 @@
 //! its arguments.
 
 pub mod account;
+pub mod amqp;
 pub mod config;
 pub mod engine;
 pub mod event;
