@@ -3,7 +3,7 @@
 //! An agent makes one attempt and says how it went. When to try again, in which order, and how far a watch has
 //! come is not its business, but that of [`crate::watches`].
 
-mod amqp;
+pub mod amqp;
 mod cloudevents;
 mod dummy;
 pub mod egress;

@@ -8,6 +8,7 @@
 //! its arguments.
 
 pub mod account;
+pub mod amqp;
 pub mod config;
 pub mod engine;
 pub mod event;

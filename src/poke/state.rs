@@ -8,6 +8,9 @@ mod lock;
 mod rows;
 
 use std::{
+    fs::{DirBuilder, File},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread::JoinHandle,
@@ -48,10 +51,9 @@ impl State {
             let shown = folder.display();
             Problem::new(format!("the state folder {shown}: {what}: {error}; --state names another folder"))
         };
-        std::fs::create_dir_all(folder.join("runs")).map_err(|error| refuse("it cannot be made", &error))?;
-        // What commands print is nobody else's business.
-        private(folder).map_err(|error| refuse("its mode cannot be set", &error))?;
+        std::fs::create_dir_all(folder).map_err(|error| refuse("it cannot be made", &error))?;
         let lock = lock::Lock::take(&folder.join("poke.lock")).map_err(|error| refuse("it cannot be had", &error))?;
+        private(folder).map_err(|error| refuse("it cannot be written", &error))?;
         let connection = connect(&folder.join("poke.db")).map_err(|error| refuse("poke.db", &error))?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new()
@@ -113,9 +115,13 @@ impl<T> Answer<T> {
     }
 }
 
-fn private(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+/// What commands print and what events say is nobody else's business, whoever may enter the folder.
+fn private(folder: &Path) -> io::Result<()> {
+    File::options().append(true).create(true).mode(0o600).open(folder.join("poke.db"))?;
+    match DirBuilder::new().mode(0o700).create(folder.join("runs")) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{List, Name, Pattern, Query, Record, Select, Status, ephemeral, host};
+use super::{Cause, List, Name, Pattern, Query, Record, Select, Status, ephemeral, host};
 
 /// What the paths of receipts begin with.
 const PREFIX: &str = "/pokes/";

@@ -1,6 +1,7 @@
 //! Watches with AMQP endpoints: a server, and a RabbitMQ that the test starts, kills and looks into.
 
 mod agent;
+mod source;
 
 use lapin::{
     ExchangeKind,

@@ -5,6 +5,7 @@ mod expiry;
 mod flat;
 mod independence;
 mod latency;
+mod poke;
 mod waiters;
 
 use std::time::Duration;

@@ -9,6 +9,7 @@ mod queue;
 mod request;
 mod retry;
 mod stop;
+mod whole;
 
 use std::{
     fs::{self, File},
@@ -23,13 +24,15 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use request::{SECRET, signed};
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A `noah poke` process in a temporary directory, which is also where its command runs.
-struct Poke {
+pub struct Poke {
     directory: TempDir,
     process: Child,
-    address: String,
+    pub address: String,
 }
 
 impl Poke {
@@ -50,7 +53,7 @@ impl Poke {
     }
 
     /// With a file of settings, to which the listener's own state folder is added.
-    fn configured(settings: &str) -> Self {
+    pub fn configured(settings: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         Self::configured_in(directory, settings)
     }

@@ -41,6 +41,19 @@ pub(super) fn read(watch: &Watch) -> Result<(Address, Route), String> {
     Ok((address(url)?, route(url, &watch.pattern)?))
 }
 
+/// Reads `amqp[s]://[USER[:PASSWORD]@]HOST[:PORT][/VHOST]?queue=Q`: where messages are read from instead.
+pub(super) fn read_queue(url: &Url) -> Result<(Address, ShortString), String> {
+    let mut queue = None;
+    for (name, value) in url.query_pairs() {
+        match name.as_ref() {
+            "queue" if queue.is_none() && !value.is_empty() => queue = Some(value.into_owned()),
+            _ => return Err("an AMQP source takes queue=NAME, once, and nothing else".to_owned()),
+        }
+    }
+    let queue = queue.ok_or("an AMQP source names its queue: amqp://user:password@host/vhost?queue=NAME")?;
+    Ok((address(url)?, ShortString::try_new(queue).map_err(|_| too_long("queue"))?))
+}
+
 fn address(url: &Url) -> Result<Address, String> {
     let utf8 = |_: Utf8Error| "a %XX in the endpoint is not UTF-8".to_owned();
     let decode = |text| percent_decode_str(text).decode_utf8().map(Cow::into_owned).map_err(utf8);

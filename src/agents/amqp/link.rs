@@ -2,27 +2,32 @@ use std::{
     io,
     net::{Shutdown, TcpStream},
     os::fd::AsFd,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use lapin::{
-    AsyncTcpStream, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Error, ErrorKind,
-    options::{BasicPublishOptions, ConfirmSelectOptions},
+    AsyncTcpStream, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, Error,
+    ErrorKind,
+    options::{BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions},
     protocol::{AMQPErrorKind, AMQPSoftError},
     runtime::default_runtime,
     tcp::TLSConfig,
+    types::{FieldTable, ShortString},
     uri::{AMQPScheme, AMQPUri},
 };
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    super::{Egress, Options, Outcome, http::client},
+    super::{Egress, Options, Outcome, egress::Rules, http::client},
     endpoint::{Address, Route},
 };
 
 /// How many messages are under way on one connection; more wait for one of these.
 const MOST_CHANNELS: usize = 128;
+/// How long connecting to a source may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a connection may take to end before it is cut.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -53,14 +58,21 @@ pub(super) struct Connector {
 impl Connector {
     /// As the options say; an error says that their file of authorities cannot be read.
     pub(super) fn new(options: &Options) -> Result<Self, String> {
-        let read = |file| client::read(file, "delivery.ca_file");
-        let authorities = options.ca_file.as_deref().map(read).transpose()?;
-        Ok(Self {
-            patience: options.connect_timeout,
-            egress: options.egress.clone(),
-            authorities: authorities.map(|pem| String::from_utf8_lossy(&pem).into()),
-        })
+        let authorities =
+            options.ca_file.as_deref().map(|file| read_authorities(file, "delivery.ca_file")).transpose()?;
+        Ok(Self { patience: options.connect_timeout, egress: options.egress.clone(), authorities })
     }
+
+    /// For a broker that the owner of this process names: what watches may not connect to is denied here as well.
+    pub(super) fn to_source(ca_file: Option<&Path>) -> Result<Self, String> {
+        let authorities =
+            ca_file.map(|file| read_authorities(file, "the authorities of the AMQP source")).transpose()?;
+        Ok(Self { patience: PATIENCE, egress: Egress::new(Rules::default()), authorities })
+    }
+}
+
+fn read_authorities(file: &Path, key: &str) -> Result<Arc<str>, String> {
+    client::read(file, key).map(|pem| String::from_utf8_lossy(&pem).into())
 }
 
 /// The connection's socket, which is shut down with this value. The thread that lapin has for each connection ends
@@ -155,6 +167,19 @@ impl Link {
         }
     }
 
+    /// Has the messages of a queue sent here, one at a time: each after the one before was acknowledged.
+    pub(super) async fn consume(&self, queue: ShortString) -> Result<Consumer, String> {
+        let consuming = async {
+            let channel = self.connection.create_channel().await?;
+            channel.basic_qos(1, BasicQosOptions::default()).await?;
+            // It has the channel with it.
+            channel
+                .basic_consume(queue, ShortString::default(), BasicConsumeOptions::default(), FieldTable::default())
+                .await
+        };
+        consuming.await.map_err(|error| describe(&error))
+    }
+
     async fn channel(&self) -> lapin::Result<Channel> {
         while let Some(channel) = self.take_idle() {
             if channel.status().connected() {
@@ -217,8 +242,8 @@ fn refusal(error: &Error) -> Option<Outcome> {
     Some(if *kind == AMQPSoftError::PRECONDITIONFAILED { Outcome::Refused { why } } else { Outcome::failed(why) })
 }
 
-/// An error in words. None of lapin's has the address in it; what a broker says names exchanges and virtual hosts.
-fn describe(error: &Error) -> String {
+/// An error in words. None of lapin's has the address in it; what a broker says names exchanges, queues and virtual hosts.
+pub(super) fn describe(error: &Error) -> String {
     match error.kind() {
         ErrorKind::ProtocolError(said) => format!("the broker says: {}", said.get_message()),
         ErrorKind::IOError(error) => format!("the connection to the broker failed: {error}"),

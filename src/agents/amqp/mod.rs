@@ -3,6 +3,7 @@
 mod broker;
 mod endpoint;
 mod link;
+mod source;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,6 +13,8 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use tokio::time::timeout;
+
+pub use source::{Message, Messages, Source};
 
 use self::{broker::Brokers, link::Connector};
 use super::{Agent, Delivery, Egress, Options, Outcome};

@@ -67,10 +67,12 @@ const PUPPET_WORDS: [Words; 2] = [
 /// other that is not 0 is what a module made up, and means an error. Without the flag, older versions end with 0
 /// whatever happened, so what is printed counts with any code.
 const SALT: [(i32, Outcome); 1] = [(0, Changed)];
-const SALT_WORDS: [Words; 5] = [
+const SALT_WORDS: [Words; 6] = [
     (r#"The function "state\.[^"]*" is running as PID \d+"#, &[], Locked),
     (r#"The state file "[^"]*" is currently disabled"#, &[], Disabled),
     (r"(?m)^Failed:\s+[1-9]", &[], Failed),
+    // A highstate that is disabled ends with 0, and with the usual output it says only that nothing was run.
+    (r"(?m)^Total states run:\s+0\b|Salt highstate run is disabled", &[0], Disabled),
     (r"\bchanged=[1-9]", &[0], Changed),
     (r"(?m)^Succeeded:\s+\d", &[0], Unchanged),
 ];

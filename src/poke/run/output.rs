@@ -3,7 +3,7 @@
 use std::{
     io::{self, ErrorKind},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::{
@@ -17,7 +17,7 @@ use uuid::Uuid;
 /// How much is read at once: what a pipe holds.
 const CHUNK: usize = 64 << 10;
 /// How much is read at most after the command's end, from whoever else still prints.
-const REST: usize = 1 << 20;
+const REST: u64 = 1 << 20;
 /// In how many files the output of a run is; the oldest goes when there would be another.
 const SEGMENTS: u64 = 4;
 
@@ -91,7 +91,12 @@ pub fn segment(runs: &Path, id: Uuid, number: u64) -> PathBuf {
 /// Reads a pipe until its end, or until the command's.
 pub struct Pump {
     output: pipe::Receiver,
-    live: std::sync::Arc<Live>,
+    sink: Sink,
+}
+
+/// Where it goes.
+struct Sink {
+    live: Arc<Live>,
     files: Files,
 }
 
@@ -106,38 +111,42 @@ struct Files {
 
 impl Pump {
     /// Reads `output`, and says so in `live`.
-    pub fn new(output: pipe::Receiver, live: std::sync::Arc<Live>) -> Self {
-        Self { output, live, files: Files::default() }
+    pub fn new(output: pipe::Receiver, live: Arc<Live>) -> Self {
+        Self { output, sink: Sink { live, files: Files::default() } }
     }
 
     /// Reads until nobody can print any more, or until `over` says that the command has ended, and then what is there.
-    pub async fn run(mut self, mut over: oneshot::Receiver<()>) -> Printed {
+    pub async fn run(self, mut over: oneshot::Receiver<()>) -> Printed {
+        let Self { mut output, mut sink } = self;
         let mut chunk = vec![0; CHUNK];
-        let mut is_open = true;
-        while is_open {
+        loop {
             tokio::select! {
                 biased;
                 _ = &mut over => break,
-                read = self.output.read(&mut chunk) => match read {
-                    Ok(0) | Err(_) => is_open = false,
-                    Ok(length) => self.take(&chunk[..length]).await,
+                read = output.read(&mut chunk) => match read {
+                    Ok(0) | Err(_) => return sink.printed(),
+                    Ok(length) => sink.take(&chunk[..length]).await,
                 },
             }
         }
-        let mut rest = 0;
-        while is_open && rest < REST {
-            match self.output.try_read(&mut chunk) {
-                Ok(0) => is_open = false,
-                Ok(length) => {
-                    rest += length;
-                    self.take(&chunk[..length]).await;
-                }
+        // By the system's own word on whether there is more: the runtime hears of it a little later.
+        let Ok(rest) = output.into_nonblocking_fd() else { return sink.printed() };
+        let mut rest = io::Read::take(io::PipeReader::from(rest), REST);
+        loop {
+            match io::Read::read(&mut rest, &mut chunk) {
+                Ok(0) => return sink.printed(),
+                Ok(length) => sink.take(&chunk[..length]).await,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => is_open = false,
+                Err(_) => return sink.printed(),
             }
         }
+    }
+}
+
+impl Sink {
+    fn printed(self) -> Printed {
         let bytes = *self.live.printed.borrow();
-        let logged = bytes.min(self.live.segment_bytes * SEGMENTS).min(self.files.written);
+        let logged = (self.live.segment_bytes * SEGMENTS).min(self.files.written);
         Printed { tail: self.live.tail(), bytes, logged }
     }
 
@@ -183,9 +192,9 @@ async fn next(live: &Live, number: u64) -> io::Result<File> {
 mod tests {
     use super::*;
 
-    fn live(tail_bytes: usize, log_max_bytes: u64, runs: &Path) -> std::sync::Arc<Live> {
+    fn live(tail_bytes: usize, log_max_bytes: u64, runs: &Path) -> Arc<Live> {
         let around = super::super::Surroundings { noah: None, tail_bytes, log_max_bytes, runs: runs.to_owned() };
-        std::sync::Arc::new(Live::new(Uuid::new_v4(), &around))
+        Arc::new(Live::new(Uuid::new_v4(), &around))
     }
 
     #[tokio::test]

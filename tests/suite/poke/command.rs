@@ -66,7 +66,7 @@ fn a_command_that_runs_past_its_limit_is_ended_with_all_it_started() {
     until("the child to be gone", || (!is_running(child)).then_some(()));
     let run = poke.misbehaves("trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done");
     assert_eq!((&run["outcome"], &run["exit_code"]), (&"timeout".into(), &0.into()));
-    assert_eq!(run["tail"], "bye\n");
+    assert!(run["tail"].as_str().is_some_and(|tail| tail.ends_with("bye\n")), "{run}");
 }
 
 #[test]

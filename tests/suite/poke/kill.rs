@@ -110,3 +110,12 @@ fn two_listeners_do_not_share_a_state_folder() {
     assert!(words.contains("another listener") && words.contains("--state"), "{words}");
     assert_eq!(poke.run("{}")["outcome"], "changed", "the first is not disturbed");
 }
+
+#[test]
+fn what_is_kept_is_for_nobody_else_to_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let poke = Poke::start(&[], &["echo", "secret"]);
+    poke.run("{}");
+    let mode = |name: &str| fs::metadata(poke.path(name)).expect("it is there").permissions().mode() & 0o077;
+    assert_eq!([mode("state/poke.db"), mode("state/poke.db-wal"), mode("state/runs")], [0; 3]);
+}

@@ -162,11 +162,14 @@ min_interval = "0s"
     assert_eq!(poke.read("ran"), "ran\n");
 }
 
-/// As the specification says, with the secret of the settings above.
-fn signed(id: &str, timestamp: u64, body: &[u8]) -> String {
+/// What the signatures of these tests are made with.
+pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// The signature of Standard Webhooks 1.0, with [`SECRET`].
+pub fn signed(id: &str, timestamp: u64, body: &[u8]) -> String {
     use base64::{Engine, prelude::BASE64_STANDARD};
     use hmac::{Hmac, KeyInit, Mac};
-    let key = BASE64_STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    let key = BASE64_STANDARD.decode(&SECRET["whsec_".len()..]).unwrap();
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&key).unwrap();
     mac.update(format!("{id}.{timestamp}.").as_bytes());
     mac.update(body);

@@ -65,6 +65,7 @@ impl Shell {
         let mut bash = Command::new("bash");
         bash.args(["-c", &self.here(command)]).current_dir(self.dir.path()).process_group(0).stdin(Stdio::null());
         bash.env("PATH", path).env("HOME", self.dir.path()).env_remove("REDIS_URL").env_remove("RUST_LOG");
+        bash.env("STATE_DIRECTORY", self.dir.path().join("state"));
         bash.env("NOAH_LISTEN", format!("127.0.0.1:{server}")).env("NOAH_URL", format!("http://localhost:{server}"));
         bash
     }
