@@ -8,7 +8,8 @@ use std::{
 };
 
 use lapin::{
-    AsyncTcpStream, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, Error, ErrorKind,
+    AsyncTcpStream, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, Error,
+    ErrorKind,
     options::{BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions},
     protocol::{AMQPErrorKind, AMQPSoftError},
     runtime::default_runtime,
@@ -57,13 +58,15 @@ pub(super) struct Connector {
 impl Connector {
     /// As the options say; an error says that their file of authorities cannot be read.
     pub(super) fn new(options: &Options) -> Result<Self, String> {
-        let authorities = options.ca_file.as_deref().map(|file| read_authorities(file, "delivery.ca_file")).transpose()?;
+        let authorities =
+            options.ca_file.as_deref().map(|file| read_authorities(file, "delivery.ca_file")).transpose()?;
         Ok(Self { patience: options.connect_timeout, egress: options.egress.clone(), authorities })
     }
 
     /// For a broker that the owner of this process names: what watches may not connect to is denied here as well.
     pub(super) fn to_source(ca_file: Option<&Path>) -> Result<Self, String> {
-        let authorities = ca_file.map(|file| read_authorities(file, "the authorities of the AMQP source")).transpose()?;
+        let authorities =
+            ca_file.map(|file| read_authorities(file, "the authorities of the AMQP source")).transpose()?;
         Ok(Self { patience: PATIENCE, egress: Egress::new(Rules::default()), authorities })
     }
 }
