@@ -13,7 +13,7 @@ use super::{
 };
 use crate::primitives::{
     Collection, Error, Event, List, Name, Pattern, Query, Reading, Segment, Select,
-    receipt::{Progress, Scope, is_converged},
+    receipt::{self, Progress, Scope, is_converged},
 };
 
 /// How many of the newest events are looked through for the newest that a pattern matches.
@@ -125,7 +125,8 @@ impl Api {
         let queries: Vec<Query> = kinds.iter().map(without_data).collect();
         let reading = self.store.read(&queries).await?;
         let records = reading.answers.into_iter().flat_map(|answer| answer.records).map(Event::current);
-        let found = records.filter(|event| receipt::is_heard(pattern, &event.segments())).map(|event| event.revision).max();
+        let found =
+            records.filter(|event| receipt::is_heard(pattern, &event.segments())).map(|event| event.revision).max();
         found.ok_or_else(|| Error::Unknown("nothing that this pattern matches is there, or has changed lately").into())
     }
 }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
 
 use super::{account::Account, config::Problem, event::VARIABLES, profile::Profile};
-use crate::{poke::event::Event, primitives::Pattern};
+use crate::{
+    poke::event::Event,
+    primitives::{Pattern, receipt},
+};
 
 /// The longest name of a hook, in bytes.
 const MAX_NAME: usize = 64;

@@ -4,6 +4,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashSet},
+    sync::LazyLock,
 };
 
 use serde::{Deserialize, Serialize};
