@@ -103,7 +103,10 @@ impl Args {
         if let Start::AlreadyDone = start {
             return already_done();
         }
-        let mut session = Keeper::open(client, self.ttl, Some(own_name)).await?;
+        let mut session = tokio::select! {
+            session = Keeper::open(client, self.ttl, Some(own_name)) => session?,
+            signal = signals.next() => return Err(interrupted(signal)),
+        };
         let wish = tokio::select! {
             wish = self.have(&queue, &mut session) => wish,
             signal = signals.next() => Err(interrupted(signal)),

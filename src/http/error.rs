@@ -132,6 +132,14 @@ impl Cause {
                         .to_owned(),
                 ),
             ),
+            Self::Store(StoreError::Rewound { newest }) => (
+                StatusCode::GONE,
+                format!("The store has lost a part of its log, which ends at revision {newest} now"),
+                Some(
+                    "what you have seen of it may be undone: take a snapshot with GET /snapshot, and go on from there"
+                        .to_owned(),
+                ),
+            ),
             Self::Store(_) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "Internal error".to_owned(),
@@ -282,6 +290,7 @@ mod tests {
             (unavailable.into(), 503),
             (StoreError::Corrupt("x".to_owned()).into(), 500),
             (StoreError::Trimmed { oldest: 5 }.into(), 410),
+            (StoreError::Rewound { newest: 5 }.into(), 410),
             (Cause::WrongVerb(&[Verb::Get]).into(), 405),
             (Cause::AgentOnly.into(), 404),
             (Cause::HeadTooLarge(1).into(), 431),

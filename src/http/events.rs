@@ -99,7 +99,7 @@ pub async fn page(store: &dyn Store, asked: &Asked) -> Result<Answer, Failure> {
 
 /// A stream of the log: first what there is after the revision asked for (only what is new, if none was), then
 /// each event as it is committed. The `id` of a message is its revision. It ends when the server stops; and with a
-/// message `gone` when the log no longer has the next event.
+/// message `gone` when the log no longer has the next event, or is no longer the one that was followed.
 pub async fn follow(
     store: &dyn Store,
     feed: &Feed,
@@ -109,6 +109,10 @@ pub async fn follow(
     let window = store.window().await?;
     let after = asked.after.unwrap_or(window.newest);
     window.reaches(after).map_err(|error| Failure::from(error).at(Some(window.newest)))?;
+    if after > window.newest {
+        // Such a client has seen what the store has lost since.
+        return Err(Failure::from(StoreError::Rewound { newest: window.newest }).at(Some(window.newest)));
+    }
     let follower = Follower {
         feed: feed.subscribe(after),
         pattern: asked.pattern,
@@ -180,7 +184,7 @@ async fn read(feed: &mut Subscription) -> Result<Vec<Arc<Entry>>, Failure> {
     loop {
         match feed.next().await {
             Ok(entries) => return Ok(entries),
-            Err(error @ StoreError::Trimmed { .. }) => return Err(error.into()),
+            Err(error @ (StoreError::Trimmed { .. } | StoreError::Rewound { .. })) => return Err(error.into()),
             Err(error) => {
                 tracing::debug!(%error, "the log cannot be read for a stream; trying again");
                 tokio::time::sleep(AGAIN).await;

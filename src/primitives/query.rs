@@ -75,7 +75,8 @@ pub enum Query {
     MembersOf(String),
     /// How many members an index has.
     Count(String),
-    /// Every record whose lease has this owner.
+    /// Every record whose lease has this owner; of each only its key, id, revision, times and lease, as there may be many,
+    /// and large.
     OwnedBy(Key),
 }
 

@@ -145,7 +145,10 @@ pub fn described(reading: &Reading) -> Option<(&Record, Described<'_>)> {
 /// Where a record is read.
 fn path(record: &Record) -> String {
     match record.key.collection() {
-        Collection::Watches => format!("/watches/{}", super::encode_segment(&watch::name(record))),
+        // In a URL a `+` is a space.
+        Collection::Watches => {
+            format!("/watches/{}", watch::name_of(&record.key).replace('/', "%2F").replace('+', "%2B"))
+        }
         Collection::Locks => format!("/locks/{}", super::encode_segment(&lock::name(record))),
         _ => format!("/{}", record.key),
     }

@@ -2,7 +2,10 @@ mod reader;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -74,7 +77,8 @@ impl Feed {
     #[must_use]
     pub fn subscribe(&self, after: u64) -> Subscription {
         let tail = self.tail();
-        Subscription { news: tail.news.subscribe(), tail, position: after }
+        let losses = tail.losses.load(Ordering::Acquire);
+        Subscription { news: tail.news.subscribe(), tail, losses, position: after }
     }
 
     /// Somebody who waits until these queries may have other answers than the store gives from now on.
@@ -103,6 +107,8 @@ impl Feed {
 pub struct Subscription {
     tail: Arc<Tail>,
     news: watch::Receiver<()>,
+    /// How many times a part of the log was lost when it began.
+    losses: u64,
     position: u64,
 }
 
@@ -116,12 +122,16 @@ impl Subscription {
     /// The next events, at least one; waits until there are some. Nothing is lost when it is dropped while it waits.
     ///
     /// # Errors
-    /// [`StoreError::Trimmed`] when the log no longer has the next event; any other error is of reading the store,
+    /// [`StoreError::Trimmed`] when the log no longer has the next event, and [`StoreError::Rewound`] when the store lost a
+    /// part of it while this followed: what was given out may never have been then. Any other error is of reading the store,
     /// and passes.
     pub async fn next(&mut self) -> Result<Vec<Arc<Entry>>, StoreError> {
         loop {
             // What comes after this look is noticed below.
             self.news.borrow_and_update();
+            if self.tail.losses.load(Ordering::Acquire) != self.losses {
+                return Err(StoreError::Rewound { newest: self.tail.store.window().await?.newest });
+            }
             let found = match self.tail.after(self.position) {
                 Place::Within(entries) => entries,
                 Place::Before => {
@@ -148,6 +158,8 @@ pub(super) struct Tail {
     kept: Mutex<Option<Kept>>,
     /// Told of each change of `kept`.
     news: watch::Sender<()>,
+    /// How many times the store lost a part of the log.
+    losses: AtomicU64,
     pub(super) waiters: Waiters,
     task: OnceLock<AbortHandle>,
 }
@@ -168,6 +180,7 @@ impl Tail {
             store: Arc::clone(store),
             kept: Mutex::default(),
             news: watch::Sender::new(()),
+            losses: AtomicU64::new(0),
             waiters: Waiters::default(),
             task: OnceLock::new(),
         });

@@ -53,6 +53,12 @@ pub enum StoreError {
         /// The oldest revision that is still there.
         oldest: u64,
     },
+    /// The store came back without its last commits, so that nobody knows what was seen of a log that is gone.
+    #[error("the store has lost a part of its log, which ends at revision {newest} now")]
+    Rewound {
+        /// The newest revision that there is.
+        newest: u64,
+    },
     /// The store cannot be reached, or is not able to work now. It may be again soon.
     #[error("the store is not available: {0}")]
     Unavailable(String),

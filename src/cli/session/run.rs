@@ -69,7 +69,11 @@ impl Run {
             session = self.open(client) => session?,
             signal = signals.next() => return Err(interrupted(signal)),
         };
-        let done = match self.put(&session, client, paths).await {
+        let put = tokio::select! {
+            put = self.put(&session, client, paths) => put,
+            signal = signals.next() => Err(interrupted(signal)),
+        };
+        let done = match put {
             Ok(()) => self.work(&mut session, client, paths, &mut signals).await,
             Err(failure) => Err(failure),
         };

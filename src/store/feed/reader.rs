@@ -1,6 +1,6 @@
 use std::{
     collections::VecDeque,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -72,7 +72,10 @@ impl Reader {
             page => page?.into_iter(),
         };
         if page.next().is_none_or(|event| Some(Mark::of(&event)) != self.last) {
-            tracing::debug!(position, "the store lost a part of its log; its readers go on from the end of it");
+            tracing::debug!(position, "the store lost a part of its log; its readers are told");
+            if let Some(tail) = self.tail.upgrade() {
+                tail.losses.fetch_add(1, Ordering::Release);
+            }
             return self.begin().await;
         }
         let mut events: Vec<Event> = page.collect();

@@ -88,8 +88,19 @@ function answers.members_of(collection)
   return found
 end
 function answers.owned_by(owner)
+  local names = {'id', 'rev', 'created', 'updated', 'l:ending', 'l:owner', 'l:deadline', 'l:ttl', 'l:graced'}
   local found = {}
-  for _, key in ipairs(redis.call('ZRANGE', prefix .. 'o:' .. owner, 0, -1)) do add(found, key) end
+  for _, key in ipairs(redis.call('ZRANGE', prefix .. 'o:' .. owner, 0, -1)) do
+    local flat = {}
+    for at, value in ipairs(redis.call('HMGET', record_at(key), unpack(names))) do
+      if value then
+        flat[#flat + 1] = names[at]
+        flat[#flat + 1] = value
+      end
+    end
+    found[#found + 1] = key
+    found[#found + 1] = flat
+  end
   return found
 end
 function answers.count(index)

@@ -138,7 +138,9 @@ fn owned_by(connection: &Connection, owner: &Key, now: Now) -> Result<Vec<Record
     let mut rows = statement.query([owner.as_str()])?;
     let mut records = Vec::new();
     while let Some(row) = rows.next()? {
-        records.push(from_row(row, now)?);
+        let whole = from_row(row, now)?;
+        let (fields, indexes) = Default::default();
+        records.push(Record { cursor: None, notes: Vec::new(), fields, indexes, ..whole });
     }
     Ok(records)
 }

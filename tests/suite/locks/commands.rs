@@ -106,6 +106,20 @@ async fn what_cannot_be_meant_is_wrong_usage(noah: Noah) {
     assert_eq!(noah.database.whole_log().await.len(), 0);
 }
 
+#[tokio::test]
+async fn who_is_told_to_stop_does_not_wait_for_a_server_that_is_silent() {
+    // It is connected to, and never answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    for words in ["lock l", "session run"] {
+        let running = Running::script(&url, words, "true");
+        let _connection = silent.accept().await.unwrap();
+        signal(&running.child, libc::SIGTERM);
+        let (status, _, said) = running.end().await;
+        assert_eq!(status.code(), Some(128 + libc::SIGTERM), "{words}: {said}");
+    }
+}
+
 async fn they_run_one_after_the_other(noah: Noah) {
     let script = "echo in $NOAH_FENCE >> order; sleep 0.2; echo out $NOAH_FENCE >> order";
     let holder = session(&noah, "60s", "first").await;

@@ -107,6 +107,19 @@ async fn a_watch_on_one_thing_is_tied_as_well(noah: Noah) {
     .await;
 }
 
+async fn a_session_shows_where_its_watch_is(noah: Noah) {
+    let id = session(&noah, "30s", "a").await;
+    // In base64 these are `fn5+` and `Pz8/`, wherever they begin.
+    let endpoint = "http://127.0.0.1:1/~~~~~~?????????";
+    noah.put_ok(&format!("/watches?session={id}"), json!({"pattern": "//noah", "endpoint": endpoint}).to_string())
+        .await;
+    let shown = noah.see(&format!("/sessions/{id}")).await;
+    let watch = noah.see(shown["holds"][0].as_str().unwrap()).await;
+    assert_eq!(watch["endpoint"], endpoint);
+    let name = watch["name"].as_str().unwrap();
+    assert!(name.contains('+') && name.contains('/'), "{name}");
+}
+
 async fn only_who_holds_a_watch_removes_it(noah: Noah) {
     let receiver = Receiver::start().await;
     let (first, second) = (session(&noah, "30s", "a").await, session(&noah, "30s", "b").await);
@@ -125,6 +138,7 @@ async fn only_who_holds_a_watch_removes_it(noah: Noah) {
 }
 
 on_both_stores!(Noah:
+    a_session_shows_where_its_watch_is,
     only_who_holds_a_watch_removes_it,
     a_watch_waits_for_its_owner,
     an_owner_that_returns_to_another_server_is_told_the_same,

@@ -1,7 +1,7 @@
 //! Leases that end with another record.
 
 use noah::{
-    primitives::{Check, Edit, LeaseChange, Leased, Op, Query},
+    primitives::{Check, Edit, LeaseChange, Leased, Op, Query, Record},
     store::StoreError,
 };
 
@@ -111,7 +111,10 @@ async fn what_an_owner_has_can_be_listed(case: Timed) {
     let of = |owner: &str| Query::OwnedBy(key(owner));
     assert_eq!(case.keys(of("hosts/owner")).await, ["ephemerals/a", "ephemerals/b"]);
     let record = case.list(of("hosts/other")).await.pop().unwrap();
-    assert_eq!((record.text("data"), record.lease.as_ref().unwrap().owner.clone()), ("x", Some(key("hosts/other"))));
+    let whole = case.get("ephemerals/c").await.unwrap();
+    assert_eq!((whole.text("data"), whole.lease.as_ref().unwrap().owner.clone()), ("x", Some(key("hosts/other"))));
+    let (fields, indexes) = Default::default();
+    assert_eq!(record, Record { fields, indexes, ..whole }, "what is in it may be large");
     case.one(put("ephemerals/a", "x", 1_000)).await;
     case.one(delete("ephemerals/b")).await;
     assert_eq!(case.keys(of("hosts/owner")).await, [""; 0]);
