@@ -220,7 +220,9 @@ impl Engine {
     /// The output of a run that is under way.
     #[must_use]
     pub fn live(&self, id: Uuid) -> Option<Arc<Live>> {
-        self.slots.iter().find_map(|slot| slot.lock().running.as_ref().filter(|running| running.run.id == id)?.live())
+        let live =
+            |slot: &Arc<Slot>| slot.lock().running.as_ref().filter(|one| one.run.id == id).map(|one| one.live.clone());
+        self.slots.iter().find_map(live)
     }
 
     /// Where the output of runs is kept.
@@ -242,6 +244,14 @@ impl Engine {
     pub async fn stopping(&self) {
         // The sender is in here, so there is one.
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+
+    /// Waits until this run is no longer pending.
+    pub async fn begun(&self, hook: &str, id: Uuid) {
+        let Some(slot) = self.slot(hook) else { return };
+        let waits = |state: &HookState| state.pending.as_ref().is_some_and(|run| run.id == id);
+        // The sender is in the slot, so there is one.
+        let _ = slot.told.subscribe().wait_for(|state| !waits(state)).await;
     }
 
     /// Whether there is a hook of this name.

@@ -214,7 +214,8 @@ mod tests {
             hook.check().err().map(|problem| problem.to_string())
         };
         assert_eq!(problem(&|_| {}), None);
-        let refused: [(&str, &dyn Fn(&mut Hook)); 6] = [
+        type Change<'a> = (&'a str, &'a dyn Fn(&mut Hook));
+        let refused: [Change<'_>; 6] = [
             ("name", &|hook| hook.name = "a/b".to_owned()),
             ("argv", &|hook| hook.argv.clear()),
             ("NOAH_CAUSE", &|hook| drop(hook.env.insert("NOAH_CAUSE".to_owned(), String::new()))),

@@ -9,10 +9,7 @@ use std::sync::Arc;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{
-        Method, StatusCode,
-        header::{self, HeaderName, HeaderValue},
-    },
+    http::{Method, StatusCode, header},
     web::{self, Payload},
 };
 use serde::Serialize;
@@ -40,7 +37,7 @@ struct Refused {
     status: StatusCode,
     message: String,
     hint: String,
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<(&'static str, String)>,
 }
 
 /// The whole interface.
@@ -61,18 +58,19 @@ impl Refused {
         Self { status, message: message.into(), hint: hint.into(), header: None }
     }
 
-    fn with(mut self, name: HeaderName, value: &str) -> Self {
-        self.header = HeaderValue::from_str(value).ok().map(|value| (name, value));
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.header = Some((name, value.into()));
         self
     }
 
     fn response(self) -> HttpResponse {
         let body = failure_body(&self.message, Some(&self.hint));
-        let mut response = HttpResponse::build(self.status).content_type(JSON).body(body);
-        if let Some((name, value)) = self.header {
-            response.headers_mut().insert(name, value);
+        let mut response = HttpResponse::build(self.status);
+        response.content_type(JSON);
+        if let Some(header) = self.header {
+            response.insert_header(header);
         }
-        response
+        response.body(body)
     }
 }
 
@@ -81,7 +79,7 @@ impl From<Refusal> for Refused {
         let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN);
         let refused = Self::new(status, refusal.to_string(), refusal.hint());
         match refusal.challenge() {
-            Some(challenge) => refused.with(header::WWW_AUTHENTICATE, challenge),
+            Some(challenge) => refused.with("www-authenticate", challenge),
             None => refused,
         }
     }
@@ -98,7 +96,7 @@ impl From<NotTaken> for Refused {
         };
         let refused = Self::new(status, reason.to_string(), hint);
         match status {
-            StatusCode::SERVICE_UNAVAILABLE => refused.with(header::RETRY_AFTER, "1"),
+            StatusCode::SERVICE_UNAVAILABLE => refused.with("retry-after", "1"),
             _ => refused,
         }
     }
@@ -115,8 +113,7 @@ fn unreadable(_: String) -> Refused {
 
 fn not_allowed(path: &str) -> Refused {
     let allow = if look::is_there(path) { "GET, HEAD, POST" } else { "POST" };
-    Refused::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "send a poke with POST")
-        .with(header::ALLOW, allow)
+    Refused::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "send a poke with POST").with("allow", allow)
 }
 
 fn json(status: StatusCode, body: &impl Serialize) -> HttpResponse {

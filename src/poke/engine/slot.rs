@@ -10,7 +10,7 @@ use crate::{
         hook::Hook,
         pending::{Pending, millis_of},
         record::{Phase, Run},
-        run::output::Live,
+        run::{Surroundings, output::Live},
     },
     primitives::{
         receipt::{Activity, Receipt},
@@ -45,7 +45,7 @@ pub(super) struct Inner {
 pub(super) struct Running {
     pub(super) run: Run,
     pub(super) pending: Pending,
-    pub(super) live: Option<Arc<Live>>,
+    pub(super) live: Arc<Live>,
 }
 
 /// What a poke waits for.
@@ -191,8 +191,7 @@ impl Inner {
             return Some(Run::of(hook, pending));
         }
         let running = self.running.as_ref().filter(|running| running.run.id == id)?;
-        let tail = running.live.as_ref().map(|live| live.tail()).unwrap_or_default();
-        Some(Run { tail, ..running.run.clone() })
+        Some(Run { tail: running.live.tail(), ..running.run.clone() })
     }
 
     fn state(&self, hook: &Hook) -> HookState {
@@ -221,12 +220,9 @@ impl Inner {
 }
 
 impl Running {
-    pub(super) fn new(hook: &Hook, pending: Pending, now: i64) -> Self {
+    pub(super) fn new(hook: &Hook, pending: Pending, around: &Surroundings, now: i64) -> Self {
+        let live = Arc::new(Live::new(pending.run, around));
         let run = Run { phase: Phase::Running, started: Some(now), ..Run::of(&hook.name, &pending) };
-        Self { run, pending, live: None }
-    }
-
-    pub(super) fn live(&self) -> Option<Arc<Live>> {
-        self.live.clone()
+        Self { run, pending, live }
     }
 }

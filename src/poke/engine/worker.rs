@@ -29,6 +29,7 @@ const PROBE_MAX: Duration = Duration::from_secs(15);
 /// The right to run, and what is to be run.
 struct Turn {
     pending: Pending,
+    live: Arc<Live>,
     _lane: OwnedMutexGuard<()>,
 }
 
@@ -81,8 +82,8 @@ impl Engine {
                     match closed(slot).await {
                         None => {
                             probes = 0;
-                            if let Some(pending) = self.begin(slot) {
-                                return Turn { pending, _lane: lane };
+                            if let Some((pending, live)) = self.begin(slot) {
+                                return Turn { pending, live, _lane: lane };
                             }
                         }
                         Some(wait) => {
@@ -98,15 +99,15 @@ impl Engine {
     }
 
     /// Takes what is pending, if it may still run, and has that written down.
-    fn begin(&self, slot: &Slot) -> Option<Pending> {
+    fn begin(&self, slot: &Slot) -> Option<(Pending, Arc<Live>)> {
         let now = millis();
         let mut inner = slot.lock();
         if !matches!(look_at(slot, &inner, now), Look::Now) {
             return None;
         }
         let pending = inner.pending.take()?;
-        let running = Running::new(&slot.hook, pending.clone(), now);
-        let (run, kept) = (running.run.clone(), pending.clone());
+        let running = Running::new(&slot.hook, pending.clone(), &self.around, now);
+        let (run, kept, live) = (running.run.clone(), pending.clone(), running.live.clone());
         // What follows waits for an answer behind this one.
         drop(self.state.ask(move |connection| run.begin(connection, &kept)));
         inner.running = Some(running);
@@ -114,7 +115,7 @@ impl Engine {
         inner.last_started = Some(now);
         inner.plan_every(&slot.hook, now);
         slot.publish(&inner);
-        Some(pending)
+        Some((pending, live))
     }
 
     /// Runs the command, and sees to what comes of it.
@@ -125,13 +126,9 @@ impl Engine {
         let (end, printed) = match run::start(hook, pending, &self.around).await {
             Ok(waiting) => match self.identify(pending, &waiting).await {
                 Ok(()) => {
-                    let live = Arc::new(Live::new(run, &self.around));
-                    if let Some(running) = &mut slot.lock().running {
-                        running.live = Some(live.clone());
-                    }
                     tracing::info!(hook = hook.name, %run, path, revision, pokes = pending.pokes, "run started");
                     self.metrics.started(&hook.name, millis() - pending.newest);
-                    waiting.finish(hook, live, self.kill.subscribe()).await
+                    waiting.finish(hook, turn.live.clone(), self.kill.subscribe()).await
                 }
                 Err(error) => {
                     let words = format!("not started: it could not be written down ({error}); is the disk full?");

@@ -1,5 +1,7 @@
 //! A GET: how the hooks do, what has run, and what it printed.
 
+use std::time::Duration;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
@@ -7,6 +9,7 @@ use actix_web::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use url::Host;
 use uuid::Uuid;
 
@@ -14,7 +17,7 @@ use super::{Refused, Shared, json, page, take, unreadable};
 use crate::{
     poke::{
         engine::{HookState, Wait},
-        record::RunJson,
+        record::{Phase, RunJson},
         run::log,
     },
     primitives::rfc3339,
@@ -23,6 +26,8 @@ use crate::{
 type Result = std::result::Result<HttpResponse, Refused>;
 
 const METRICS: &str = "application/openmetrics-text;version=1.0.0;charset=utf-8";
+/// How long an answer with output waits for the run to begin.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How many runs are listed unless told otherwise,
 const LIMIT: u32 = 50;
 /// and at most.
@@ -126,9 +131,13 @@ async fn output(id: &str, shared: &Shared) -> Result {
     let engine = &shared.engine;
     let no_run = || missing("run", "GET /runs lists those that are remembered");
     let id = Uuid::parse_str(id).map_err(|_| no_run())?;
-    // First the live one: what ends in between has all of its output in the files then.
+    let run = engine.find(id).await.map_err(unreadable)?.ok_or_else(no_run)?;
+    if run.phase == Phase::Pending && timeout(PATIENCE, engine.begun(&run.hook, id)).await.is_err() {
+        let hint = "ask again once it has; GET /hooks says what it waits for";
+        return Err(Refused::new(StatusCode::CONFLICT, "The run has not begun", hint));
+    }
+    // What is not live is over, and has all of its output in the files.
     let live = engine.live(id).map(|live| live.printed());
-    engine.find(id).await.map_err(unreadable)?.ok_or_else(no_run)?;
     let printed = log::follow(engine.log_folder(), id, live);
     Ok(HttpResponse::Ok()
         .content_type("text/plain;charset=utf-8")

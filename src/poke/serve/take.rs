@@ -53,7 +53,7 @@ async fn understand(request: &HttpRequest, payload: Payload, shared: &Shared, pe
             "This address pokes too often",
             "wait as long as Retry-After says; listener.rate in the settings raises the limit",
         );
-        return Err(refused.with(header::RETRY_AFTER, &often.retry_after.to_string()));
+        return Err(refused.with("retry-after", often.retry_after.to_string()));
     }
     let body = read(payload, shared.body_max_bytes).await?;
     let checked = shared.trust.check(head, peer, &body, millis() / 1000)?;

@@ -96,6 +96,7 @@ fn the_answer_says_where_the_run_is_and_can_wait_for_its_outcome() {
     assert!(waited.starts_with("HTTP/1.1 202 ") && waited.contains("preference-applied: wait=1\r\n"), "{waited}");
     thread::scope(|scope| {
         let last = scope.spawn(|| poke.run("{}"));
+        poke.until_json("/hooks/default", |state| state["pending"]["pokes"] == 2);
         pass(&poke.path("gate"));
         let first = poke.until_json(&location, |run| run["state"] == "ended");
         assert_eq!(
