@@ -9,6 +9,7 @@ mod queue;
 mod request;
 mod retry;
 mod stop;
+mod upstream;
 mod whole;
 
 use std::{
