@@ -9,7 +9,7 @@
 //! - [`agents`]: one attempt to bring an event to an endpoint, one file per transport.
 //! - [`watches`]: which events are for which watch, in which order, and when to try again.
 //! - [`http`]: the server; one route table, one table of errors, the front page.
-//! - [`poke`]: the listener on a node that runs one fixed command. It talks HTTP and knows no store.
+//! - [`poke`]: the listener on a node that runs fixed commands. It talks HTTP and knows no store.
 //! - [`client`]: what the commands and the listener talk to a server through.
 //! - [`cli`]: one file per command. [`settings`]: flags, variables, file and defaults become one value.
 //!

@@ -10,7 +10,7 @@ use std::{convert::Infallible, io, path::PathBuf, process::ExitStatus, sync::Arc
 use actix_web::web::Bytes;
 use tokio::{
     io::AsyncWriteExt,
-    process::{Child, ChildStdin, Command},
+    process::{Child, ChildStdin},
     sync::{oneshot, watch},
     time::timeout,
 };
@@ -46,6 +46,8 @@ pub enum End {
     Stopped(ExitStatus),
     /// It never started, or its end was not seen.
     NotStarted(String),
+    /// It was not let go, as it could not be written down which processes it is.
+    NotWritten(String),
 }
 
 /// A command that has been started, and does nothing before it is let go.
@@ -177,9 +179,4 @@ pub fn signal_group(pid: Option<i32>, signal: i32) {
         // SAFETY: killpg takes two numbers and touches no memory; a group that is gone is an error without effect.
         let _ = unsafe { libc::killpg(pid, signal) };
     }
-}
-
-/// As tokio has it.
-fn of_tokio(command: std::process::Command) -> Command {
-    Command::from(command)
 }

@@ -21,6 +21,8 @@ use crate::{
 
 /// The pause of those who meet a lock for the first time, or are disabled.
 const STALL_FIRST: Duration = Duration::from_secs(1);
+/// The pause of those who could not be started for want of room on the disk.
+const NO_ROOM: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// What comes of a run that is over: its outcome, what is told of it, and whether there is another try.
@@ -31,9 +33,13 @@ impl Engine {
         let (run, stored) = {
             let mut inner = slot.lock();
             let Some(Running { run, pending, .. }) = inner.running.take() else { return };
-            let was_stopped = matches!(end, End::Stopped(_));
+            let put_back = match &end {
+                End::Stopped(_) => Some(Duration::ZERO),
+                End::NotWritten(_) => Some(NO_ROOM),
+                _ => None,
+            };
             let run = judged(run, hook, end, printed, now);
-            let again = again(hook, &run, was_stopped, now).map(|change| change(pending));
+            let again = again(hook, &run, put_back, now).map(|change| change(pending));
             if let Some(again) = again {
                 inner.pending = Some(again.put_back(inner.pending.take()));
             }
@@ -79,7 +85,7 @@ fn judged(run: Run, hook: &Hook, end: End, printed: Printed, now: i64) -> Run {
         End::Stopped(status) => {
             (Outcome::Killed, of(status), Some("ended because the listener stopped; it is pending again".to_owned()))
         }
-        End::NotStarted(words) => (Outcome::Failed, (None, None), Some(words.clone())),
+        End::NotStarted(words) | End::NotWritten(words) => (Outcome::Failed, (None, None), Some(words.clone())),
     };
     Run {
         phase: Phase::Ended,
@@ -95,13 +101,19 @@ fn judged(run: Run, hook: &Hook, end: End, printed: Printed, now: i64) -> Run {
 }
 
 /// What is done to the pokes of a run so that they lead to another, if they do.
-fn again(hook: &Hook, run: &Run, was_stopped: bool, now: i64) -> Option<impl FnOnce(Pending) -> Pending + use<>> {
+fn again(
+    hook: &Hook,
+    run: &Run,
+    put_back: Option<Duration>,
+    now: i64,
+) -> Option<impl FnOnce(Pending) -> Pending + use<>> {
     let outcome = run.outcome?;
-    let (failures, stalls, pause) = match outcome {
-        _ if was_stopped => (0, 0, Duration::ZERO),
-        outcome if outcome.is_clean() || hook.retry == Retry::Never => return None,
-        Outcome::Locked | Outcome::Disabled => (0, 1, Duration::ZERO),
-        _ => (1, 0, hook.retry.pause(run.failures + 1, chance())?),
+    let (failures, stalls, pause) = match (put_back, outcome) {
+        // It is not the command's own doing.
+        (Some(pause), _) => (0, 0, pause),
+        (None, outcome) if outcome.is_clean() || hook.retry == Retry::Never => return None,
+        (None, Outcome::Locked | Outcome::Disabled) => (0, 1, Duration::ZERO),
+        (None, _) => (1, 0, hook.retry.pause(run.failures + 1, chance())?),
     };
     Some(move |mut pending: Pending| {
         // A run has one end; the next for the same pokes is another.

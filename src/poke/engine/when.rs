@@ -33,7 +33,7 @@ pub(super) fn when(hook: &Hook, pending: &Pending, started: Option<i64>, ended: 
     let interval = started.map(|started| left(started + millis_of(hook.min_interval), hook.min_interval));
     let pause = match hook.retry {
         Retry::UntilClean { max, .. } => max.mul_f64(1.2).max(STALL_MAX.mul_f64(1.2)),
-        Retry::Never => Duration::ZERO,
+        Retry::Never => STALL_MAX,
     };
     let time = left(pending.not_before, pause.max(hook.splay));
     // For those that wait for another try, the last run was the end of all quiet.

@@ -132,7 +132,7 @@ impl Engine {
                 }
                 Err(error) => {
                     let words = format!("not started: it could not be written down ({error}); is the disk full?");
-                    (End::NotStarted(words), Printed::default())
+                    (End::NotWritten(words), Printed::default())
                 }
             },
             Err(words) => (End::NotStarted(words), Printed::default()),

@@ -11,7 +11,12 @@ use std::{
     process::Stdio,
 };
 
-use tokio::{io::AsyncReadExt, net::unix::pipe, process::Child, task::JoinHandle};
+use tokio::{
+    io::AsyncReadExt,
+    net::unix::pipe,
+    process::{Child, Command},
+    task::JoinHandle,
+};
 
 use crate::poke::account::Account;
 
@@ -47,7 +52,7 @@ impl Gated {
         let mut told = pipe::Receiver::from_owned_fd(OwnedFd::from(told))?;
         // Starting a process returns once it has become the command, so that is waited for elsewhere.
         let mut starting = tokio::task::spawn_blocking(move || {
-            let mut command = super::of_tokio(command);
+            let mut command = Command::from(command);
             // Nobody forgets a run while there is a listener; what drops this is its end.
             command.kill_on_drop(true).spawn()
         });

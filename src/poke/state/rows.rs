@@ -96,10 +96,12 @@ impl Run {
 
     /// Its processes are these. Until that is known, it has done nothing.
     pub fn identify(connection: &Connection, id: Uuid, process: &Process) -> rusqlite::Result<()> {
-        connection
-            .prepare_cached("UPDATE runs SET process = ?2 WHERE id = ?1")?
-            .execute(params![id.to_string(), json(process)])?;
-        Ok(())
+        let mut update = connection.prepare_cached("UPDATE runs SET process = ?2 WHERE id = ?1")?;
+        // Without a row of it, its beginning was not written either.
+        match update.execute(params![id.to_string(), json(process)])? {
+            1 => Ok(()),
+            rows => Err(rusqlite::Error::StatementChangedRows(rows)),
+        }
     }
 
     /// It is over. What it has applied is noted, and what there is too much of the hook's history is forgotten: gives the

@@ -7,12 +7,12 @@ use super::*;
 const GUARDED: [&str; 3] = [
     "sh",
     "-c",
-    "exec 9>guard; flock -n 9 || echo overlap >> overlaps; echo \"$NOAH_REVISION\" >> starts; sleep 0.05; echo \"$NOAH_REVISION\" >> ends",
+    "exec 9>guard; flock -n 9 || echo overlap >> overlaps; echo \"$NOAH_REVISION\" >> starts; sleep 0.2; echo \"$NOAH_REVISION\" >> ends",
 ];
 
 /// A moment by chance.
 fn moment() -> Duration {
-    Duration::from_millis(20 + u64::try_from(uuid::Uuid::new_v4().as_u128() % 250).expect("it is small"))
+    Duration::from_millis(20 + u64::try_from(uuid::Uuid::new_v4().as_u128() % 400).expect("it is small"))
 }
 
 fn nothing_is_lost(rounds: u32) {
