@@ -100,6 +100,7 @@ async fn listener(directory: &Path) -> Result<Listener, Failure> {
         },
         trust: TrustSettings::default().build().map_err(Failure::unmet)?,
         limiter: Limiter::new(poke::RATE.parse().map_err(Failure::unmet)?, None),
+        queues: Vec::new(),
         noah: None,
         body_max_bytes: poke::BODY_MAX_BYTES,
         shutdown_deadline: Duration::from_secs(5),

@@ -1,7 +1,7 @@
 //! The file of a listener: `[listener]` and its `[[hook]]`s. What means nothing is refused, so that a misspelt limit is
 //! not taken for no limit.
 
-use std::{collections::BTreeMap, ffi::OsString, fs, path::Path, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, fmt, fs, path::Path, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 use thiserror::Error;
@@ -66,6 +66,10 @@ pub struct Listener {
     pub insecure: Option<bool>,
     /// The folder of what is pending, of the history and of the output.
     pub state: Option<PathBuf>,
+    /// Queues to read pokes from: `amqp://USER:PASSWORD@HOST/VHOST?queue=NAME`.
+    pub amqp: Option<OneOrMany>,
+    /// Who may have signed the brokers' certificates besides those that the machine trusts, in PEM.
+    pub amqp_ca_file: Option<PathBuf>,
     /// How often one source may poke,
     pub rate: Option<Rate>,
     /// and how many times at once.
@@ -165,14 +169,31 @@ impl From<String> for OsWord {
     }
 }
 
-/// One text, or several.
-#[derive(Debug, Clone, Deserialize)]
+/// One text, or several. Its `Debug` shows none of them: there may be a password in it.
+#[derive(Clone, Deserialize)]
 #[serde(untagged)]
 pub enum OneOrMany {
     /// `"a"`
     One(String),
     /// `["a", "b"]`
     Many(Vec<String>),
+}
+
+impl OneOrMany {
+    /// All of them.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<String> {
+        match self {
+            Self::One(text) => vec![text],
+            Self::Many(texts) => texts,
+        }
+    }
+}
+
+impl fmt::Debug for OneOrMany {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OneOrMany")
+    }
 }
 
 /// Whether a run that did not come out clean is tried again.
@@ -207,7 +228,11 @@ impl Config {
 
     /// Reads the text of a file. The words of the parser name the line and, for a key that means nothing, those that do.
     pub fn parse(text: &str) -> Result<Self, Problem> {
-        toml::from_str(text).map_err(|error| Problem(format!("{error}examples/poke.toml shows every setting")))
+        // Not the parser's own picture of the line, which may hold a secret.
+        toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            Problem(format!("line {line}: {}; examples/poke.toml shows every setting", error.message().trim_end()))
+        })
     }
 }
 
@@ -216,11 +241,7 @@ impl HookConfig {
     pub fn resolve(self) -> Result<Hook, Problem> {
         let name = self.name.clone();
         let refuse = |words: String| Problem::hook(&name, &words);
-        let texts = match self.pattern {
-            None => Vec::new(),
-            Some(OneOrMany::One(text)) => vec![text],
-            Some(OneOrMany::Many(texts)) => texts,
-        };
+        let texts = self.pattern.map(OneOrMany::into_vec).unwrap_or_default();
         let patterns: Result<Vec<_>, _> = texts.iter().map(|text| Pattern::parse(text)).collect();
         let user = self.user.as_deref().map(Account::find).transpose().map_err(refuse)?;
         let (first, max) = (self.retry_first, self.retry_max);
@@ -312,6 +333,8 @@ mod tests {
         "listen",
         "insecure",
         "state",
+        "amqp",
+        "amqp_ca_file",
         "rate",
         "burst",
         "body_max_bytes",
@@ -355,6 +378,8 @@ mod tests {
         assert!(refused("[[hook]]\nname = \"a\"\nargv = [\"true\"]\nretry = \"always\"\n").contains("until-clean"));
         assert!(refused("[[hook]]\nname = \"a\"\n").contains("argv"));
         assert!(refused("").contains("no hook"));
+        let secret = refused("[trust]\nsecrets = [\"whsec_hunter2\"\n[listener]\n");
+        assert!(secret.contains("line ") && !secret.contains("hunter2"), "{secret}");
         let twice = "[[hook]]\nname = \"a\"\nargv = [\"true\"]\n".repeat(2);
         assert!(refused(&twice).contains("names have to differ"));
         let user = "[[hook]]\nname = \"a\"\nargv = [\"true\"]\nuser = \"no-such-user-here\"\n";

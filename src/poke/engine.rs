@@ -10,6 +10,7 @@ mod when;
 mod worker;
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -45,6 +46,9 @@ const ENDED: usize = 64;
 /// How long a stop waits for commands beyond its deadline, which is when they are killed.
 const LAST_MOMENT: Duration = Duration::from_secs(10);
 
+/// How many signed pokes are taken at the same time at most.
+const TURNS: usize = 64;
+
 /// The hooks of a listener, and what they do.
 pub struct Engine {
     slots: Vec<Arc<Slot>>,
@@ -55,6 +59,8 @@ pub struct Engine {
     stop: watch::Sender<bool>,
     kill: watch::Sender<bool>,
     ended: broadcast::Sender<Arc<Run>>,
+    /// Who takes a signed poke has one of these, by its id.
+    turns: [tokio::sync::Mutex<()>; TURNS],
     pub(super) metrics: Metrics,
 }
 
@@ -119,6 +125,11 @@ impl Engine {
                 let slot = self.slot(name).ok_or(NotTaken::NoSuchHook)?;
                 Some(slot).into_iter().filter(|slot| slot.hook.lets_pass(event)).collect()
             }
+        };
+        // A copy that comes at the same time waits here, and is then known.
+        let _turn = match &signed {
+            Some(signed) => Some(self.turns[turn_of(&signed.id)].lock().await),
+            None => None,
         };
         let seconds = millis() / 1000;
         if let Some(id) = signed.as_ref().map(|signed| signed.id.clone()) {
@@ -306,6 +317,12 @@ impl Accepted {
     fn read(text: &str) -> Self {
         Self { runs: serde_json::from_str(text).unwrap_or_default() }
     }
+}
+
+fn turn_of(id: &str) -> usize {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish() as usize % TURNS
 }
 
 /// A number between 0 and 1, by chance.

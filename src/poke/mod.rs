@@ -33,15 +33,18 @@ use actix_web::{
     dev::{Server, ServerHandle},
     web,
 };
-use tokio::sync::oneshot;
+use futures_util::future::join_all;
+use tokio::sync::watch;
 
 use config::Problem;
-use engine::{Engine, Setup};
+use engine::{Aim, Engine, Setup};
 use hook::Hook;
 use rate::Limiter;
 use serve::Shared;
 use trust::Trust;
 use upstream::{Noah, Upstream};
+
+use crate::agents::amqp::Source;
 
 /// The longest event a listener takes by default, in bytes.
 pub const BODY_MAX_BYTES: usize = 16 << 20;
@@ -72,6 +75,8 @@ pub struct Options {
     pub trust: Trust,
     /// How often one source may poke.
     pub limiter: Limiter,
+    /// The queues it reads pokes from.
+    pub queues: Vec<Source>,
     /// The Noah it registers with.
     pub noah: Option<Noah>,
     /// The longest event.
@@ -86,6 +91,8 @@ pub struct Listener {
     server: Server,
     engine: Arc<Engine>,
     upstream: Option<Upstream>,
+    queues: Vec<Source>,
+    body_max_bytes: usize,
     shutdown_deadline: Duration,
 }
 
@@ -95,7 +102,8 @@ impl Listener {
     /// # Errors
     /// The folder or the address cannot be had.
     pub async fn build(options: Options) -> Result<Self, Problem> {
-        let Options { listen, hooks, setup, mut trust, limiter, noah, body_max_bytes, shutdown_deadline } = options;
+        let Options { listen, hooks, setup, mut trust, limiter, noah, queues, body_max_bytes, shutdown_deadline } =
+            options;
         for hook in &hooks {
             if let Some(advice) = hook.profile.advice(&hook.argv) {
                 tracing::warn!(hook = hook.name, advice, "the command and its profile do not fit");
@@ -121,7 +129,7 @@ impl Listener {
             .listen(socket)
             .map_err(refuse)?
             .run();
-        Ok(Self { addr, server, engine, upstream, shutdown_deadline })
+        Ok(Self { addr, server, engine, upstream, queues, body_max_bytes, shutdown_deadline })
     }
 
     /// Where it listens.
@@ -142,29 +150,43 @@ impl Listener {
     /// # Errors
     /// The server failed.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { server, engine, upstream, shutdown_deadline, .. } = self;
+        let Self { server, engine, upstream, queues, body_max_bytes, shutdown_deadline, .. } = self;
         let handle = server.handle();
         let mut server = tokio::spawn(server);
-        let (over, is_over) = oneshot::channel::<()>();
+        // Nothing is ever sent: that it is closed is what the others wait for.
+        let (over, is_over) = watch::channel(());
         let telling = async {
-            match upstream {
-                // Nothing is ever sent: the end of the channel is what is waited for.
-                Some(upstream) => upstream.attend(async { drop(is_over.await) }).await,
-                None => drop(is_over),
+            if let Some(upstream) = upstream {
+                upstream.attend(closed(is_over.clone())).await;
             }
         };
+        let reading = join_all(queues.iter().map(|queue| {
+            let take = |event| {
+                let engine = engine.clone();
+                async move { engine.poke(&event, Aim::Matching).await }
+            };
+            let until = async {
+                tokio::select! {
+                    () = engine.stopping() => {}
+                    () = closed(is_over.clone()) => {}
+                }
+            };
+            amqp::listen(queue, body_max_bytes, take, until)
+        }));
         let running = async {
-            // Dropping it ends the other, however this ends.
             let _over = over;
             tokio::select! {
-                () = engine.run_until(shutdown, shutdown_deadline) => {}
-                ended = &mut server => return ended.map_err(io::Error::other)?,
+                () = engine.run_until(shutdown, shutdown_deadline) => Ok(()),
+                ended = &mut server => ended.map_err(io::Error::other).map(drop),
             }
-            Ok(())
         };
-        tokio::join!(running, telling).0?;
+        tokio::join!(running, telling, reading).0?;
         stop(&handle, server).await
     }
+}
+
+async fn closed(mut channel: watch::Receiver<()>) {
+    while channel.changed().await.is_ok() {}
 }
 
 async fn stop(handle: &ServerHandle, server: tokio::task::JoinHandle<io::Result<()>>) -> io::Result<()> {

@@ -4,10 +4,11 @@ use url::Url;
 
 use super::hook::HookArgs;
 use crate::{
+    agents::amqp::Source,
     cli::{Done, block_on_all_cores, failure::Failure, host_name, keeper::parse_ttl, logging, output, shutdown},
     poke::{
         self, Listener, Options,
-        config::{self, Config, NoahConfig, Problem},
+        config::{self, Config, NoahConfig, OneOrMany, Problem},
         engine::Setup,
         rate::{Limiter, Rate},
         state::Keep,
@@ -34,6 +35,13 @@ pub struct Listen {
     /// systemd sets it; else /var/lib/noah for root, and $XDG_STATE_HOME/noah or ~/.local/state/noah for others]
     #[arg(long, value_name = "DIRECTORY")]
     state: Option<PathBuf>,
+    /// A queue to read pokes from, amqp[s]://USER:PASSWORD@HOST/VHOST?queue=NAME; may be given several times. With a password
+    /// it is better in the file: others on this machine see what is said here
+    #[arg(long, value_name = "URL")]
+    amqp: Vec<String>,
+    /// Who may have signed the certificates of amqps:// brokers besides those that the machine trusts, in PEM
+    #[arg(long, value_name = "FILE")]
+    amqp_ca_file: Option<PathBuf>,
     /// The Noah to register with: that this host is up, the hooks' patterns as watches, whose pokes are signed, and a receipt
     /// of each hook's runs. A hook whose watch is new is poked once
     #[arg(long, value_name = "URL")]
@@ -121,6 +129,9 @@ impl Listen {
                 Failure::from(error).hint("or say whom to believe: [trust] in the file given as --config")
             })?;
         }
+        let ca_file = self.amqp_ca_file.or(listener.amqp_ca_file);
+        let queues = self.amqp.into_iter().chain(listener.amqp.map(OneOrMany::into_vec).unwrap_or_default());
+        let queues = queues.map(|url| Source::parse(&url, ca_file.as_deref()).map_err(Failure::usage));
         let rate = self.rate.or(listener.rate);
         let rate = rate.unwrap_or_else(|| poke::RATE.parse().expect("it is a rate"));
         let setup = Setup {
@@ -139,6 +150,7 @@ impl Listen {
             setup,
             trust,
             limiter: Limiter::new(rate, listener.burst),
+            queues: queues.collect::<Result<_, _>>()?,
             noah,
             body_max_bytes: self.body_max_bytes.or(listener.body_max_bytes).unwrap_or(poke::BODY_MAX_BYTES),
             shutdown_deadline: self.shutdown_deadline.or(listener.shutdown_deadline).unwrap_or(DEADLINE),

@@ -83,6 +83,7 @@ impl Engine {
             stop: watch::Sender::new(false),
             kill: watch::Sender::new(false),
             ended: broadcast::Sender::new(ENDED),
+            turns: std::array::from_fn(|_| Lane::default()),
             metrics: Metrics::new(),
         })
     }
