@@ -41,7 +41,7 @@ impl Poke {
         Self::start_in(tempfile::tempdir().expect("a temporary directory"), flags, argv)
     }
 
-    fn start_in(directory: TempDir, flags: &[&str], argv: &[&str]) -> Self {
+    pub fn start_in(directory: TempDir, flags: &[&str], argv: &[&str]) -> Self {
         let flag = |name: &str, value: &str| match flags.contains(&name) {
             true => Vec::new(),
             false => vec![name.to_owned(), value.to_owned()],
@@ -95,16 +95,16 @@ impl Poke {
         poke
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn read(&self, name: &str) -> String {
+    pub fn read(&self, name: &str) -> String {
         fs::read(self.path(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// Waits until a file of the directory is as it should be, and gives what is in it.
-    fn wait_for(&self, name: &str, right: impl Fn(&str) -> bool) -> String {
+    pub fn wait_for(&self, name: &str, right: impl Fn(&str) -> bool) -> String {
         let what = format!("{name} to be right");
         until(&what, || Some(self.read(name)).filter(|text| right(text)))
     }
@@ -157,7 +157,7 @@ impl Poke {
     }
 
     /// Ends it as nothing can be ended more suddenly, and gives its directory for the next.
-    fn kill(mut self) -> TempDir {
+    pub fn kill(mut self) -> TempDir {
         self.process.kill().expect("it can be killed");
         self.process.wait().expect("it can be waited for");
         std::mem::replace(&mut self.directory, tempfile::tempdir().expect("a temporary directory"))
@@ -219,7 +219,7 @@ fn assert_failure(answer: &str, status: u16) {
 }
 
 /// A directory with a named pipe that a command waits at until the test lets it pass.
-fn gate() -> TempDir {
+pub fn gate() -> TempDir {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let made = Command::new("mkfifo").arg(directory.path().join("gate")).status().expect("mkfifo is there");
     assert!(made.success());
@@ -230,7 +230,7 @@ fn gate() -> TempDir {
 const GATED: [&str; 3] =
     ["sh", "-c", "event=$(cat); echo \"$event\" >> started; read pass < gate; echo \"$event\" >> ran"];
 
-fn pass(gate: &Path) {
+pub fn pass(gate: &Path) {
     // Opening blocks until the command opens it too.
     File::options().write(true).open(gate).and_then(|mut gate| gate.write_all(b"pass\n")).expect("the gate opens");
 }

@@ -28,6 +28,7 @@ use tokio::{
 };
 
 use super::TOPIC;
+use crate::poke::{Poke, gate, pass};
 use crate::support::{
     MAX_MESSAGE_BYTES, PATIENCE, Rabbit, agent_options, delivery, eventually, eventually_within, watch_to,
 };
@@ -225,6 +226,31 @@ async fn a_broker_that_is_killed_comes_back_and_loses_no_poke() {
     listening.stop().await;
     assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
     rabbit.thaw();
+}
+
+/// The whole of it: a listener that is killed with a poke in its hands, and another in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_runs_what_comes_from_its_queue_and_loses_none_of_it_when_it_is_killed() {
+    let rabbit = Rabbit::start();
+    declare(&rabbit).await;
+    let (_connection, channel) = rabbit.connect().await;
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    let queue = format!("{}?queue={QUEUE}", rabbit.url());
+    let flags = ["--amqp", &queue];
+    let command = ["sh", "-c", "echo $NOAH_REVISION >> started; read pass < gate; echo $NOAH_REVISION >> ran"];
+    let poke = Poke::start_in(gate(), &flags, &command);
+    send(&channel, "application/json", br#"{"revision":1,"pubcategory":"//noah/hosts/a"}"#).await;
+    poke.wait_for("started", |text| text == "1\n");
+    send(&channel, "application/json", br#"{"revision":2,"pubcategory":"//noah/hosts/a"}"#).await;
+    eventually("both are acknowledged", || async {
+        (rabbit.depth(QUEUE).await == 0 && unacknowledged(&rabbit) == "0").then_some(())
+    })
+    .await;
+    let again = Poke::start_in(poke.kill(), &flags, &command);
+    again.wait_for("started", |text| text.lines().count() == 2);
+    pass(&again.path("gate"));
+    again.wait_for("ran", |text| text == "2\n");
+    assert!(!again.read("stderr").contains("guest"), "the password is in no log");
 }
 
 #[test]

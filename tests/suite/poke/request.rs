@@ -163,6 +163,29 @@ min_interval = "0s"
     assert_eq!(poke.read("ran"), "ran\n");
 }
 
+#[test]
+fn copies_of_a_signed_poke_that_come_at_once_are_one() {
+    let settings = format!(
+        "[trust]\nsecrets = [\"{SECRET}\"]\n[[hook]]\nname = \"it\"\nargv = [\"true\"]\nmin_interval = \"0s\"\n"
+    );
+    let poke = Poke::configured(&settings);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    for round in 0..20 {
+        let id = format!("msg_{round}");
+        let signature = signed(&id, now, b"{}");
+        let headers = format!("webhook-id: {id}\r\nwebhook-timestamp: {now}\r\nwebhook-signature: {signature}\r\n");
+        let answers: Vec<String> = thread::scope(|scope| {
+            let copies: Vec<_> = (0..8).map(|_| scope.spawn(|| post_to(&poke, "/", &headers, "{}"))).collect();
+            copies.into_iter().map(|copy| body_of(&copy.join().unwrap()).to_owned()).collect()
+        });
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    }
+    poke.until_json("/hooks/it", |hook| hook["state"] == "idle");
+    let runs = poke.json("/runs?limit=1000");
+    let pokes: u64 = runs["runs"].as_array().unwrap().iter().map(|run| run["pokes"].as_u64().unwrap()).sum();
+    assert_eq!(pokes, 20);
+}
+
 /// What the signatures of these tests are made with.
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
