@@ -3,13 +3,9 @@
 
 mod watches;
 
-use std::sync::LazyLock;
-
-use base64::{Engine, prelude::BASE64_STANDARD};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use sha2::{Digest, Sha256};
 
-use super::target::encode;
+use super::{live::SCRIPT, target::encode};
 use crate::{
     primitives::{Collection, Key, List, Query, Reading, Record, Select, Status, application, ephemeral, rfc3339},
     store::Version,
@@ -17,16 +13,6 @@ use crate::{
 };
 
 const STYLE: &str = include_str!("dashboard/page.css");
-const SCRIPT: &str = include_str!("dashboard/page.js");
-
-/// The page's Content-Security-Policy: its own script, which asks its own server, and nothing else.
-pub static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let script = BASE64_STANDARD.encode(Sha256::digest(SCRIPT));
-    format!(
-        "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{script}'; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'"
-    )
-});
 
 /// How many of each kind are shown.
 const SHOWN: u64 = 200;
@@ -75,7 +61,7 @@ pub fn page(reading: &Reading, statuses: &[WatchStatus], store: &Version) -> Mar
                 title { "Noah Start Page" }
                 style { (PreEscaped(STYLE)) }
             }
-            body {
+            body data-every="5000" {
                 p id="away" hidden { "The server does not answer; this is how it was." }
                 header id="now" {
                     h1 { "Noah" }

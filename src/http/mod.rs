@@ -8,6 +8,7 @@ mod dashboard;
 mod error;
 mod events;
 mod lists;
+pub mod live;
 mod locks;
 mod metrics;
 mod patience;

@@ -13,6 +13,7 @@ use super::{
     error::Failure,
     events::{self, Asked},
     lists::Page,
+    live,
     request::Request,
     routes::Resource,
     snapshot,
@@ -181,7 +182,7 @@ impl Api {
             let page = dashboard::page(&reading, &statuses, &self.store.version().await);
             return Ok(Answer::raw("text/html;charset=utf-8", page.into_string())
                 .at(reading.revision)
-                .with(header::CONTENT_SECURITY_POLICY, dashboard::POLICY.as_str())
+                .with(header::CONTENT_SECURITY_POLICY, live::POLICY.as_str())
                 .with(header::CACHE_CONTROL, "no-store")
                 .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
                 .with(header::VARY, "accept"));

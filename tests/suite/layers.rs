@@ -54,10 +54,17 @@ const RULES: [Rule; 8] = [
     },
     Rule {
         // It talks to the API like any client, and what is pending is in a file of its own. Of the HTTP side it knows
-        // only how a failure is told, of the settings how a duration is written, and of the agents how a broker is
+        // only how a failure is told and what keeps a page live, of the settings how a duration is written, and of the agents how a broker is
         // connected to.
         part: "poke",
-        may_use: &["primitives", "client", "http::failure_body", "settings::parse_duration", "agents::amqp"],
+        may_use: &[
+            "primitives",
+            "client",
+            "http::failure_body",
+            "http::live",
+            "settings::parse_duration",
+            "agents::amqp",
+        ],
         knows_no: &["redis", "clap"],
     },
     Rule { part: "client", may_use: &["primitives", "settings", "store"], knows_no: &["redis", "rusqlite", "clap"] },

@@ -1,18 +1,15 @@
 //! The listener's page: its hooks, what runs and waits, and what the last runs printed. It keeps itself as things are
 //! now, where scripts may run.
 
-use std::sync::LazyLock;
-
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
 };
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use sha2::{Digest, Sha256};
 
 use super::{Refused, Shared, json, unreadable};
 use crate::{
+    http::live::{POLICY, SCRIPT},
     poke::{
         engine::{HookState, Wait},
         outcome::Outcome,
@@ -22,20 +19,10 @@ use crate::{
 };
 
 const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
 /// How many runs are shown,
 const SHOWN: u32 = 30;
 /// and how much of what each printed.
 const TAIL: usize = 4096;
-
-/// Its own script, which asks its own listener, and nothing else.
-static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let script = BASE64_STANDARD.encode(Sha256::digest(SCRIPT));
-    format!(
-        "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{script}'; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-});
 
 /// The page for browsers, and for programs the ways from here.
 pub(super) async fn answer(request: &HttpRequest, shared: &Shared) -> Result<HttpResponse, Refused> {
@@ -66,7 +53,7 @@ fn page(hooks: &[HookState], runs: &[Run]) -> Markup {
                 title { "Noah poke" }
                 style { (PreEscaped(STYLE)) }
             }
-            body {
+            body data-every="1000" {
                 p #away hidden { "The listener does not answer; this is how it was." }
                 header { h1 { "Noah poke" } p { "noah " (env!("CARGO_PKG_VERSION")) } }
                 main {

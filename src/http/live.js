@@ -1,11 +1,12 @@
-// Keeps the page as it is now: the parts that changed are exchanged, none while a text is selected or nobody looks.
-const EVERY = 1000;
+// Keeps a page as it is now, without moving what is read: only the parts that changed are exchanged, and none while
+// a text is selected or nobody looks.
+const every = Number(document.body.dataset.every);
 
 async function refresh() {
-  const answer = await fetch("/", { headers: { accept: "text/html" }, cache: "no-store" });
+  const answer = await fetch(location.pathname, { headers: { accept: "text/html" }, cache: "no-store" });
   if (!answer.ok) throw new Error(answer.statusText);
   const now = new DOMParser().parseFromString(await answer.text(), "text/html");
-  for (const part of now.querySelectorAll("section[id], #away")) {
+  for (const part of now.querySelectorAll("header[id], section[id], #away")) {
     const old = document.getElementById(part.id);
     if (old && old.outerHTML !== part.outerHTML) old.replaceWith(part);
   }
@@ -19,7 +20,7 @@ async function again() {
       document.getElementById("away").hidden = false;
     }
   }
-  setTimeout(again, EVERY);
+  setTimeout(again, every);
 }
 
-setTimeout(again, EVERY);
+setTimeout(again, every);
