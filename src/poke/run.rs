@@ -1,22 +1,32 @@
 //! One execution of a command, from its start to its end.
 
-pub mod gate;
 pub mod log;
+pub mod note;
 pub mod output;
 pub mod process;
 
-use std::{convert::Infallible, io, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix_web::web::Bytes;
 use tokio::{
     io::AsyncWriteExt,
-    process::{Child, ChildStdin},
+    net::unix::pipe,
+    process::{Child, ChildStdin, Command},
     sync::{oneshot, watch},
     time::timeout,
 };
+use uuid::Uuid;
 
-use super::{event::VARIABLES, hook::Hook, pending::Pending};
-use gate::{Gated, Started};
+use super::{account::Account, event::VARIABLES, hook::Hook, pending::Pending};
+use note::Note;
 use output::{Live, Printed, Pump};
 
 /// The longest that a stop waits for a command that was told to end.
@@ -33,6 +43,8 @@ pub struct Surroundings {
     pub log_max_bytes: u64,
     /// Where these files are.
     pub runs: PathBuf,
+    /// Where the processes of runs note who they are.
+    pub processes: PathBuf,
 }
 
 /// How a run ended, before anybody says what that means.
@@ -46,43 +58,69 @@ pub enum End {
     Stopped(ExitStatus),
     /// It never started, or its end was not seen.
     NotStarted(String),
-    /// It was not let go, as it could not be written down which processes it is.
+    /// It was not started, as there was no room to note which processes it is.
     NotWritten(String),
 }
 
-/// A command that has been started, and does nothing before it is let go.
-pub struct Waiting {
-    gated: Gated,
-    program: String,
+/// A command that runs.
+pub struct Started {
+    child: Child,
+    /// What it prints, on either stream.
+    output: pipe::Receiver,
+    note: Note,
     body: Bytes,
 }
 
-/// Starts the command of a hook for what was pending. It is there as a process, and waits to be let go.
-pub async fn start(hook: &Hook, pending: &Pending, around: &Surroundings) -> Result<Waiting, String> {
+/// Starts the command of a hook for what was pending.
+///
+/// # Errors
+/// How the run has ended, without having done anything.
+pub async fn start(hook: &Hook, pending: &Pending, around: &Surroundings) -> Result<Started, End> {
     let program = hook.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
-    let account = hook.user.clone();
-    let gated = Gated::start(command(hook, pending, around), account).await;
-    let gated = gated.map_err(|error| explain(&program, &error))?;
-    Ok(Waiting { gated, program, body: pending.event.body.clone() })
+    let refused = |error: io::Error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem => {
+            End::NotWritten(format!("not started: it could not be written down ({error}); is the disk full?"))
+        }
+        _ => End::NotStarted(explain(&program, &error)),
+    };
+    let (run, body) = (pending.run, pending.event.body.clone());
+    let (mut command, account, processes) =
+        (command(hook, pending, around), hook.user.clone(), around.processes.clone());
+    // Starting a process takes as long as it takes to become the command.
+    let spawned = tokio::task::spawn_blocking(move || spawn(&mut command, &processes, run, account));
+    let (child, output, note) = spawned.await.map_err(io::Error::other).flatten().map_err(refused)?;
+    let output = pipe::Receiver::from_owned_fd(output).map_err(refused)?;
+    Ok(Started { child, output, note, body })
 }
 
-impl Waiting {
-    /// Which processes it is.
-    #[must_use]
-    pub fn process(&self) -> Option<process::Process> {
-        process::Process::of(self.gated.pid())
+fn spawn(
+    command: &mut std::process::Command,
+    processes: &Path,
+    run: Uuid,
+    account: Option<Account>,
+) -> io::Result<(Child, OwnedFd, Note)> {
+    let (output, printed) = io::pipe()?;
+    command.stdin(Stdio::piped()).stdout(printed.try_clone()?).stderr(printed).process_group(0);
+    let note = Note::take(processes, run, command, account)?;
+    let mut command = Command::from(std::mem::replace(command, std::process::Command::new("")));
+    // Nobody forgets a run while there is a listener; what drops this is its end.
+    match command.kill_on_drop(true).spawn() {
+        Ok(child) => Ok((child, OwnedFd::from(output), note)),
+        Err(error) => {
+            note.discard();
+            Err(error)
+        }
     }
+}
 
-    /// Lets it go, and waits for its end. When `kill` becomes true, it and everything it started in its process group is
-    /// told to end, and killed if it does not.
+impl Started {
+    /// Waits for its end. When `kill` becomes true, it and everything it started in its process group is told to end, and
+    /// killed if it does not.
     pub async fn finish(self, hook: &Hook, live: Arc<Live>, kill: watch::Receiver<bool>) -> (End, Printed) {
-        let Started { child, output } = match self.gated.open().await {
-            Ok(started) => started,
-            Err(error) => return (End::NotStarted(explain(&self.program, &error)), Printed::default()),
-        };
         let (over, is_over) = oneshot::channel();
-        let pump = tokio::spawn(Pump::new(output, live).run(is_over));
-        let end = attend(child, self.body, hook, kill).await;
+        let pump = tokio::spawn(Pump::new(self.output, live).run(is_over));
+        let end = attend(self.child, self.body, hook, kill).await;
+        self.note.discard();
         // Who still holds the pipe, as a daemon that the command has left behind, does not hold the run.
         let _ = over.send(());
         (end, pump.await.unwrap_or_default())

@@ -21,7 +21,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::config::Problem;
-pub use rows::{Keep, Kept, Leftover, Process};
+pub use rows::{Keep, Kept, Leftover};
 
 /// At most so many requests share one transaction.
 const GROUP: usize = 256;
@@ -68,6 +68,12 @@ impl State {
     #[must_use]
     pub fn runs(&self) -> PathBuf {
         self.folder.join("runs")
+    }
+
+    /// Where the processes of runs note who they are.
+    #[must_use]
+    pub fn processes(&self) -> PathBuf {
+        self.folder.join("processes")
     }
 
     /// Has something done, behind all that was asked for before. It is durable once the answer says so; whoever does not
@@ -118,10 +124,13 @@ impl<T> Answer<T> {
 /// What commands print and what events say is nobody else's business, whoever may enter the folder.
 fn private(folder: &Path) -> io::Result<()> {
     File::options().append(true).create(true).mode(0o600).open(folder.join("poke.db"))?;
-    match DirBuilder::new().mode(0o700).create(folder.join("runs")) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
+    for below in ["runs", "processes"] {
+        match DirBuilder::new().mode(0o700).create(folder.join(below)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

@@ -1,4 +1,8 @@
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::sync::{Mutex as Lane, broadcast, watch};
 
@@ -11,8 +15,8 @@ use crate::{
         config::Problem,
         hook::Hook,
         metrics::Metrics,
-        run::{Surroundings, log},
-        state::{Keep, Kept, Leftover, State},
+        run::{Surroundings, log, note::Note},
+        state::{Keep, Kept, State},
     },
     primitives::millis,
 };
@@ -44,8 +48,9 @@ impl Engine {
         let opened = tokio::task::spawn_blocking(move || State::open(&folder)).await;
         let state = opened.map_err(|error| Problem::new(error.to_string()))??;
         let broken = |error: String| Problem::new(format!("the state cannot be read or written: {error}"));
+        clear(&state.processes()).await?;
         for leftover in state.ask(Kept::leftovers).done().await.map_err(broken)? {
-            clear(&leftover).await?;
+            tracing::warn!(hook = leftover.run.hook, run = %leftover.run.id, "a killed listener left it running; it is pending again");
             state.ask(move |connection| leftover.put_back(connection, millis())).done().await.map_err(broken)?;
         }
         let (logged, runs) = (state.ask(Kept::logged).done().await.map_err(broken)?, state.runs());
@@ -73,6 +78,7 @@ impl Engine {
             tail_bytes: setup.tail_bytes,
             log_max_bytes: setup.log_max_bytes,
             runs: state.runs(),
+            processes: state.processes(),
         };
         Ok(Self {
             slots,
@@ -89,22 +95,22 @@ impl Engine {
     }
 }
 
-/// Ends what there still is of a run.
-async fn clear(leftover: &Leftover) -> Result<(), Problem> {
-    let (hook, run) = (&leftover.run.hook, leftover.run.id);
-    tracing::warn!(hook, %run, "the listener before this one was killed while this ran; it is pending again");
-    let Some(process) = &leftover.process else { return Ok(()) };
-    if process.end(run).await {
-        return Ok(());
+/// Ends what there still is of the runs of a listener that was killed.
+async fn clear(processes: &Path) -> Result<(), Problem> {
+    let refuse = |error| Problem::new(format!("{}: {error}", processes.display()));
+    for (run, note, process) in Note::left(processes).map_err(refuse)? {
+        if let Some(process) = process
+            && !process.end(run).await
+        {
+            return Err(Problem::new(format!(
+                "the processes of the run {run} (process group {}), which a listener that was killed has left behind, cannot \
+                 be ended; see what they wait for, and start again",
+                process.group()
+            )));
+        }
+        note.discard();
     }
-    Err(Problem::hook(
-        hook,
-        &format!(
-            "the processes of its run {run} (process group {}), which a listener that was killed has left behind, cannot be \
-             ended; see what they wait for, and start again",
-            process.group
-        ),
-    ))
+    Ok(())
 }
 
 fn taken_up(hook: &Hook, kept: Kept) -> Inner {

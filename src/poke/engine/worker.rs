@@ -15,7 +15,7 @@ use crate::{
         profile::Gate,
         record::{Phase, Run},
         run::{
-            self, End,
+            self,
             output::{Live, Printed},
         },
     },
@@ -108,7 +108,6 @@ impl Engine {
         let pending = inner.pending.take()?;
         let running = Running::new(&slot.hook, pending.clone(), &self.around, now);
         let (run, kept, live) = (running.run.clone(), pending.clone(), running.live.clone());
-        // What follows waits for an answer behind this one.
         drop(self.state.ask(move |connection| run.begin(connection, &kept)));
         inner.running = Some(running);
         inner.waits_for = None;
@@ -124,31 +123,14 @@ impl Engine {
         let (hook, event) = (&slot.hook, &pending.event);
         let (run, path, revision) = (pending.run, event.path.as_deref(), event.revision);
         let (end, printed) = match run::start(hook, pending, &self.around).await {
-            Ok(waiting) => match self.identify(pending, &waiting).await {
-                Ok(()) => {
-                    tracing::info!(hook = hook.name, %run, path, revision, pokes = pending.pokes, "run started");
-                    self.metrics.started(&hook.name, millis() - pending.newest);
-                    waiting.finish(hook, turn.live.clone(), self.kill.subscribe()).await
-                }
-                Err(error) => {
-                    let words = format!("not started: it could not be written down ({error}); is the disk full?");
-                    (End::NotWritten(words), Printed::default())
-                }
-            },
-            Err(words) => (End::NotStarted(words), Printed::default()),
+            Ok(started) => {
+                tracing::info!(hook = hook.name, %run, path, revision, pokes = pending.pokes, "run started");
+                self.metrics.started(&hook.name, millis() - pending.newest);
+                started.finish(hook, turn.live.clone(), self.kill.subscribe()).await
+            }
+            Err(end) => (end, Printed::default()),
         };
         self.end(slot, end, printed).await;
-    }
-
-    /// Has it written down which processes the run is, before it does anything.
-    async fn identify(&self, pending: &Pending, waiting: &run::Waiting) -> Result<(), String> {
-        let (run, process) = (pending.run, waiting.process());
-        let written = self.state.ask(move |connection| match &process {
-            Some(process) => Run::identify(connection, run, process),
-            // Where that cannot be known, it is enough that the run is.
-            None => Ok(()),
-        });
-        written.done().await
     }
 
     /// The safety net: a run although nobody has poked.

@@ -193,7 +193,8 @@ mod tests {
     use super::*;
 
     fn live(tail_bytes: usize, log_max_bytes: u64, runs: &Path) -> Arc<Live> {
-        let around = super::super::Surroundings { noah: None, tail_bytes, log_max_bytes, runs: runs.to_owned() };
+        let (processes, runs) = (runs.to_owned(), runs.to_owned());
+        let around = super::super::Surroundings { noah: None, tail_bytes, log_max_bytes, runs, processes };
         Arc::new(Live::new(Uuid::new_v4(), &around))
     }
 

@@ -5,14 +5,23 @@ use std::{fs, io, time::Duration};
 
 use uuid::Uuid;
 
-pub use crate::poke::state::Process;
-
 use super::signal_group;
 
 /// How long leftovers may take to end when they are told to, and again when they are killed.
 const GRACE: Duration = Duration::from_secs(2);
 /// How often it is looked whether they have: they are nobody's children any more, so nobody can wait for them.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// What tells the process group of a run from any other that may get its number later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// The number of the group, which is that of its first process.
+    group: i32,
+    /// When that started, in the system's own ticks since its boot.
+    started: u64,
+    /// Which boot that was.
+    boot: String,
+}
 
 /// One process, by what its `stat` says.
 struct Stat {
@@ -22,10 +31,18 @@ struct Stat {
 }
 
 impl Process {
-    /// That of a process which leads its group.
+    /// Reads what a process noted of itself: the boot, and its `stat`. `None` when it had not come so far.
     #[must_use]
-    pub fn of(pid: i32) -> Option<Self> {
-        Some(Self { group: pid, started: stat(pid)?.started, boot: boot()? })
+    pub fn noted(text: &str) -> Option<Self> {
+        let (boot, stat) = text.split_once('\n')?;
+        let group = stat.split_whitespace().next()?.parse().ok()?;
+        Some(Self { group, started: Stat::parse(stat)?.started, boot: boot.to_owned() })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn group(&self) -> i32 {
+        self.group
     }
 
     /// Ends what there still is of this group, if it is surely the one of this run. Gives whether nothing is left.
@@ -63,18 +80,24 @@ impl Process {
     }
 }
 
-fn stat(pid: i32) -> Option<Stat> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; what is behind the last one are numbers, the third of all first.
-    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    Some(Stat {
-        state: fields.first()?.chars().next()?,
-        group: fields.get(2)?.parse().ok()?,
-        started: fields.get(19)?.parse().ok()?,
-    })
+impl Stat {
+    fn parse(text: &str) -> Option<Self> {
+        // The name in parentheses may hold anything; what is behind the last one are numbers, the third of all first.
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+        Some(Self {
+            state: fields.first()?.chars().next()?,
+            group: fields.get(2)?.parse().ok()?,
+            started: fields.get(19)?.parse().ok()?,
+        })
+    }
 }
 
-fn boot() -> Option<String> {
+fn stat(pid: i32) -> Option<Stat> {
+    Stat::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Which boot of this machine it is.
+pub fn boot() -> Option<String> {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
 }
 
@@ -102,6 +125,18 @@ mod tests {
 
     use super::*;
 
+    fn of(child: &std::process::Child) -> Process {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        Process::noted(&format!("{}\n{stat}", boot().unwrap())).unwrap()
+    }
+
+    #[test]
+    fn half_a_note_says_nothing() {
+        for text in ["", "boot", "boot\n", "boot\n12", "boot\n12 (a) b) S 1 2"] {
+            assert_eq!(Process::noted(text), None, "{text:?}");
+        }
+    }
+
     #[tokio::test]
     async fn a_group_whose_first_process_is_gone_is_known_by_the_others() {
         let run = Uuid::new_v4();
@@ -109,7 +144,7 @@ mod tests {
         let mut shell = Command::new("sh");
         shell.args(["-c", "sleep 1000 & echo"]).process_group(0).env("NOAH_RUN_ID", run.to_string());
         let mut shell = shell.stdout(std::process::Stdio::null()).spawn().unwrap();
-        let process = Process::of(i32::try_from(shell.id()).unwrap()).unwrap();
+        let process = of(&shell);
         shell.wait().unwrap();
         assert!(!process.is_there(Uuid::new_v4()), "another run's");
         assert!(!Process { boot: "another".to_owned(), ..process.clone() }.is_there(run));
@@ -121,7 +156,7 @@ mod tests {
     #[tokio::test]
     async fn a_number_that_was_given_to_another_is_left_alone() {
         let mut other = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
-        let now = Process::of(i32::try_from(other.id()).unwrap()).unwrap();
+        let now = of(&other);
         let then = Process { started: now.started - 1, ..now };
         assert!(then.end(Uuid::new_v4()).await);
         assert!(other.try_wait().unwrap().is_none(), "it lives");

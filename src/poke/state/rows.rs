@@ -19,8 +19,8 @@ const SCHEMA: [&str; 1] = ["
     CREATE TABLE runs (
         number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, hook TEXT NOT NULL, run TEXT NOT NULL,
         tail BLOB NOT NULL, logged INTEGER NOT NULL DEFAULT 0,
-        -- What is only there while it runs: what it is for, and its processes.
-        pokes TEXT, body BLOB, process TEXT
+        -- What is only there while it runs: what it is for.
+        pokes TEXT, body BLOB
     ) STRICT;
     CREATE INDEX runs_of_hook ON runs (hook, number);
     CREATE INDEX running ON runs (number) WHERE pokes IS NOT NULL;
@@ -35,17 +35,6 @@ pub(super) fn migrate(connection: &Connection) -> rusqlite::Result<()> {
     replay::create(connection)
 }
 
-/// What tells the process group of a run from any other that may get its number later.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
-    /// The number of the group, which is that of its first process.
-    pub group: i32,
-    /// When that started, in the system's own ticks since its boot.
-    pub started: u64,
-    /// Which boot that was.
-    pub boot: String,
-}
-
 /// A run that a listener did not see the end of.
 #[derive(Debug, Clone)]
 pub struct Leftover {
@@ -53,8 +42,6 @@ pub struct Leftover {
     pub run: Run,
     /// What it was for.
     pub pending: Pending,
-    /// Its processes, if it had come so far.
-    pub process: Option<Process>,
 }
 
 /// What was kept of one hook.
@@ -94,25 +81,19 @@ impl Run {
         Ok(())
     }
 
-    /// Its processes are these. Until that is known, it has done nothing.
-    pub fn identify(connection: &Connection, id: Uuid, process: &Process) -> rusqlite::Result<()> {
-        let mut update = connection.prepare_cached("UPDATE runs SET process = ?2 WHERE id = ?1")?;
-        // Without a row of it, its beginning was not written either.
-        match update.execute(params![id.to_string(), json(process)])? {
-            1 => Ok(()),
-            rows => Err(rusqlite::Error::StatementChangedRows(rows)),
-        }
-    }
-
     /// It is over. What it has applied is noted, and what there is too much of the hook's history is forgotten: gives the
     /// runs whose output is not to be kept any longer.
     pub fn settle(&self, connection: &Connection, logged: u64, keep: &Keep) -> rusqlite::Result<Vec<String>> {
         connection
             .prepare_cached(
                 "INSERT INTO runs (id, hook, run, tail, logged) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (id) DO UPDATE SET run = ?3, tail = ?4, logged = ?5, pokes = NULL, body = NULL, process = NULL",
+                 ON CONFLICT (id) DO UPDATE SET run = ?3, tail = ?4, logged = ?5, pokes = NULL, body = NULL",
             )?
             .execute(params![self.id.to_string(), self.hook, json(self), self.tail, logged])?;
+        // If its beginning could not be written.
+        connection
+            .prepare_cached("DELETE FROM pending WHERE hook = ?1 AND run = ?2")?
+            .execute(params![self.hook, self.id.to_string()])?;
         if let Some(revision) = self.revision.filter(|_| self.outcome.is_some_and(|outcome| outcome.is_clean())) {
             connection
                 .prepare_cached(
@@ -185,13 +166,8 @@ impl Kept {
 
     /// The runs whose end nobody saw.
     pub fn leftovers(connection: &Connection) -> rusqlite::Result<Vec<Leftover>> {
-        let mut rows =
-            connection.prepare("SELECT run, tail, pokes, body, process FROM runs WHERE pokes IS NOT NULL")?;
-        let read = |row: &Row<'_>| {
-            let process: Option<String> = row.get(4)?;
-            let process = process.map(|text| from_json(4, &text)).transpose()?;
-            Ok(Leftover { run: read(row)?, pending: pending_at(row, 2)?, process })
-        };
+        let mut rows = connection.prepare("SELECT run, tail, pokes, body FROM runs WHERE pokes IS NOT NULL")?;
+        let read = |row: &Row<'_>| Ok(Leftover { run: read(row)?, pending: pending_at(row, 2)? });
         rows.query_map([], read)?.collect()
     }
 

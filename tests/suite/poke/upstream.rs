@@ -42,7 +42,7 @@ async fn change(noah: &Noah, value: &str) -> u64 {
 }
 
 async fn a_listener_registers_runs_and_says_what_it_applied(noah: Noah) {
-    let poke = listener(&noah, "web1", &[], "echo run; exit ${CODE:-0}");
+    let poke = listener(&noah, "web1", &[], "echo run $NOAH_URL");
     let first = idle(&noah, "web1").await;
     assert_eq!((&first["outcome"], &first["causes"][0].as_str().unwrap()[..10]), (&json!("changed"), "registered"));
     assert_eq!(status(&noah, "web1").await, "up");
@@ -53,7 +53,7 @@ async fn a_listener_registers_runs_and_says_what_it_applied(noah: Noah) {
         (&json!("web1"), &json!("default"), &json!(0))
     );
     assert_eq!((&applied["patterns"], &applied["causes"]), (&json!([WATCH[1]]), &json!([format!("event:{revision}")])));
-    assert_eq!(applied["tail"], "run\n");
+    assert_eq!(applied["tail"], format!("run {}\n", noah.url()), "its commands talk to the same Noah");
     let converged = noah.see("/convergence?pattern=//noah/ephemerals/site").await;
     assert_eq!((&converged["converged"], &converged["revision"]), (&json!(true), &json!(revision)));
     // The event of the receipt leads back to what the run was for.
