@@ -136,7 +136,10 @@ impl Listen {
         let rate = rate.unwrap_or_else(|| poke::RATE.parse().expect("it is a rate"));
         let setup = Setup {
             state: self.state.or(listener.state).map_or_else(usual_state, Ok)?,
-            noah: noah.as_ref().map(|noah| noah.url.as_str().trim_end_matches('/').to_owned()).or_else(|| std::env::var("NOAH_URL").ok()),
+            noah: noah
+                .as_ref()
+                .map(|noah| noah.url.as_str().trim_end_matches('/').to_owned())
+                .or_else(|| std::env::var("NOAH_URL").ok()),
             tail_bytes: listener.tail_bytes.unwrap_or(poke::TAIL_BYTES),
             log_max_bytes: listener.log_max_bytes.unwrap_or(poke::LOG_MAX_BYTES),
             keep: Keep {
