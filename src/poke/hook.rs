@@ -139,8 +139,8 @@ impl Hook {
         {
             return refuse("retry_first is above 0s, and at most retry_max");
         }
-        if self.every.is_some_and(|every| every.is_zero()) || self.timeout.is_some_and(|timeout| timeout.is_zero()) {
-            return refuse("every and timeout are above 0s; leave them out for none");
+        if [self.every, self.timeout, self.max_age].into_iter().flatten().any(|time| time.is_zero()) {
+            return refuse("every, timeout and max_age are above 0s; leave them out for none");
         }
         Ok(())
     }
@@ -215,7 +215,7 @@ mod tests {
         };
         assert_eq!(problem(&|_| {}), None);
         type Change<'a> = (&'a str, &'a dyn Fn(&mut Hook));
-        let refused: [Change<'_>; 6] = [
+        let refused: [Change<'_>; 7] = [
             ("name", &|hook| hook.name = "a/b".to_owned()),
             ("argv", &|hook| hook.argv.clear()),
             ("NOAH_CAUSE", &|hook| drop(hook.env.insert("NOAH_CAUSE".to_owned(), String::new()))),
@@ -224,6 +224,7 @@ mod tests {
                 hook.retry = Retry::UntilClean { first: Duration::from_secs(2), max: Duration::from_secs(1) };
             }),
             ("every", &|hook| hook.every = Some(Duration::ZERO)),
+            ("max_age", &|hook| hook.max_age = Some(Duration::ZERO)),
         ];
         for (word, change) in refused {
             assert!(problem(change).is_some_and(|words| words.contains(word)), "{word}");

@@ -8,6 +8,7 @@ use crate::{
     poke::{
         event::Event,
         hook::Hook,
+        outcome::Outcome,
         pending::{Pending, millis_of},
         record::{Phase, Run},
         run::{Surroundings, output::Live},
@@ -126,7 +127,7 @@ impl HookState {
             state: self.activity,
             revision: self.revision,
             applied: self.applied,
-            outcome: last.and_then(|run| run.outcome).map(|outcome| outcome.as_str().to_owned()),
+            outcome: last.and_then(told_outcome).map(|outcome| outcome.as_str().to_owned()),
             exit_code: last.and_then(|run| run.exit_code),
             signal: last.and_then(|run| run.signal),
             run: last.map(|run| run.id.to_string()),
@@ -136,6 +137,11 @@ impl HookState {
             tail: last.map(|run| String::from_utf8_lossy(&run.tail).into_owned()).unwrap_or_default(),
         }
     }
+}
+
+/// What others are told: what was dropped will not be applied, and nobody can say what it would have come to.
+fn told_outcome(run: &Run) -> Option<Outcome> {
+    run.outcome.or((run.phase == Phase::Dropped).then_some(Outcome::Unknown))
 }
 
 impl Slot {
@@ -178,12 +184,11 @@ impl Inner {
         self.pending.as_ref().expect("it was put there")
     }
 
-    /// The hook has begun a run, or begins to be watched for one: it pokes itself if none begins for so long.
-    pub(super) fn plan_every(&mut self, hook: &Hook, now: i64) {
-        self.every_due = hook.every.map(|every| {
-            let due = self.last_started.map_or(now, |started| started + millis_of(every)).max(now);
-            due + millis_of(hook.splay.mul_f64(chance()))
-        });
+    /// The hook pokes itself if no run begins for so long after `from`, which may be long ago.
+    pub(super) fn plan_every(&mut self, hook: &Hook, from: i64, now: i64) {
+        // The clock may have been set back since.
+        let due = |every| (from.min(now) + millis_of(every)).max(now);
+        self.every_due = hook.every.map(|every| due(every) + millis_of(hook.splay.mul_f64(chance())));
     }
 
     pub(super) fn under_way(&self, hook: &str, id: Uuid) -> Option<Run> {

@@ -54,8 +54,10 @@ impl Engine {
             state.ask(move |connection| leftover.put_back(connection, millis())).done().await.map_err(broken)?;
         }
         let (logged, runs) = (state.ask(Kept::logged).done().await.map_err(broken)?, state.runs());
-        // What a run that was never written down has printed, if there is such a thing.
-        drop(tokio::task::spawn_blocking(move || log::remove(&runs, |id| !logged.contains(id))));
+        // What a run that was never written down has printed, if there is such a thing. Before any run begins, whose output
+        // would be unknown as well.
+        let removed = tokio::task::spawn_blocking(move || log::remove(&runs, |id| !logged.contains(id))).await;
+        removed.map_err(|error| Problem::new(error.to_string()))?;
         for waiting in state.ask(Kept::waiting).done().await.map_err(broken)? {
             if !hooks.iter().any(|hook| hook.name == waiting) {
                 tracing::warn!(hook = waiting, "something is pending for a hook that is no longer there; it stays");
@@ -122,6 +124,7 @@ fn taken_up(hook: &Hook, kept: Kept) -> Inner {
         last_started,
         ..Inner::default()
     };
-    inner.plan_every(hook, millis());
+    // One that has never run is to do so soon.
+    inner.plan_every(hook, last_started.unwrap_or_default(), millis());
     inner
 }

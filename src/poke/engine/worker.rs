@@ -112,7 +112,7 @@ impl Engine {
         inner.running = Some(running);
         inner.waits_for = None;
         inner.last_started = Some(now);
-        inner.plan_every(&slot.hook, now);
+        inner.plan_every(&slot.hook, now, now);
         slot.publish(&inner);
         Some((pending, live))
     }
@@ -158,14 +158,10 @@ impl Engine {
             0 => "dropped: it waited for longer than max_age".to_owned(),
             _ => format!("given up: older than max_age after {tries} tries"),
         };
-        let run = &slot.hook.name;
-        tracing::warn!(hook = run, run = %pending.run, path = pending.event.path, words, "a poke is not run");
-        let run = Run {
-            phase: Phase::Dropped,
-            ended: Some(millis()),
-            words: Some(words),
-            ..Run::of(&slot.hook.name, &pending)
-        };
+        let (hook, now) = (&slot.hook.name, millis());
+        tracing::warn!(hook, run = %pending.run, path = pending.event.path, words, "a poke is not run");
+        let run =
+            Run { phase: Phase::Dropped, ended: Some(now), words: Some(words), ..Run::of(&slot.hook.name, &pending) };
         let (kept, keep, hook) = (run.clone(), self.keep, slot.hook.name.clone());
         drop(self.state.ask(move |connection| {
             Pending::forget(connection, &hook)?;
@@ -173,9 +169,16 @@ impl Engine {
         }));
         self.metrics.dropped(&slot.hook.name);
         inner.waits_for = None;
+        // What it had poked itself for is over without a run, and the next one is to come all the same.
+        if inner.every_due.is_none() {
+            inner.plan_every(&slot.hook, now, now);
+        }
+        let run = self.tell(run);
+        // What was tried has ended already, and that says more.
+        if tries == 0 {
+            inner.last = Some(run);
+        }
         slot.publish(&inner);
-        drop(inner);
-        self.tell(run);
     }
 
     /// Tells those who listen that a run is over.
@@ -193,7 +196,9 @@ fn look(slot: &Slot) -> Look {
 
 fn look_at(slot: &Slot, inner: &super::Inner, now: i64) -> Look {
     let Some(pending) = &inner.pending else {
-        let left = |due: i64| Duration::from_millis(u64::try_from(due - now).unwrap_or_default());
+        // By a clock that may be set: so it does not wait for longer than it was to.
+        let longest = slot.hook.every.unwrap_or_default().saturating_add(slot.hook.splay);
+        let left = |due: i64| Duration::from_millis(u64::try_from(due - now).unwrap_or_default()).min(longest);
         return Look::Nothing(inner.every_due.map(left));
     };
     let ended = inner.last.as_ref().and_then(|run| run.ended);

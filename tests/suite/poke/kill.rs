@@ -119,3 +119,20 @@ fn what_is_kept_is_for_nobody_else_to_read() {
     let mode = |name: &str| fs::metadata(poke.path(name)).expect("it is there").permissions().mode() & 0o077;
     assert_eq!([mode("state/poke.db"), mode("state/poke.db-wal"), mode("state/runs")], [0; 3]);
 }
+
+/// A start tidies up before it runs anything: what a run prints right then is not taken for what is to be removed.
+#[test]
+fn tidying_at_the_start_leaves_the_output_of_new_runs() {
+    let poke = Poke::start(&["--quiet-for", "1h"], &["sh", "-c", "echo said"]);
+    let id = poke.poke("{}");
+    let directory = poke.kill();
+    for _ in 0..20_000 {
+        let name = format!("{}.0.log", uuid::Uuid::new_v4());
+        File::create(directory.path().join("state/runs").join(name)).unwrap();
+    }
+    // The next one waits for nothing.
+    let poke = Poke::start_in(directory, &[], &["sh", "-c", "echo said"]);
+    poke.until_json(&format!("/runs/{id}"), |run| run["state"] == "ended");
+    until("the rest to be gone", || (fs::read_dir(poke.path("state/runs")).unwrap().count() <= 1).then_some(()));
+    assert!(poke.get(&format!("/runs/{id}/log")).contains("\r\nsaid\n\r\n"));
+}

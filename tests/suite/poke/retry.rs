@@ -74,3 +74,31 @@ min_interval = "0s"
         assert_eq!((&run["outcome"], &run["failures_before"]), (&"changed".into(), &0.into()), "{name} is no failure");
     }
 }
+
+/// What nobody could run for too long is dropped, and said to be; the safety net is there all the same.
+#[test]
+fn what_was_dropped_is_told_and_the_hook_pokes_itself_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let lock = directory.path().join("lock");
+    File::create(&lock).unwrap();
+    let settings = format!(
+        r#"
+[[hook]]
+name = "it"
+argv = ["sh", "-c", "echo ran >> ran"]
+profile = {{ is = "custom", codes = {{ 0 = "changed" }}, lock_file = {lock:?} }}
+retry = "until-clean"
+max_age = "200ms"
+every = "300ms"
+min_interval = "0s"
+"#
+    );
+    let poke = Poke::configured(&settings);
+    let state = poke.until_json("/hooks/it", |state| state["last"]["state"] == "dropped");
+    assert_eq!((&state["state"], &state["last"]["causes"][0]), (&"idle".into(), &"every".into()));
+    let run = format!("/runs/{}", poke.poke(r#"{"revision":7}"#));
+    assert_eq!(poke.until_json(&run, |run| run["ended"].is_string())["state"], "dropped");
+    assert_eq!(poke.json("/hooks/it")["applied"], Value::Null);
+    fs::remove_file(&lock).unwrap();
+    poke.wait_for("ran", |text| text.starts_with("ran\n"));
+}
