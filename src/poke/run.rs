@@ -46,8 +46,9 @@ pub enum End {
     Stopped(ExitStatus),
     /// It never started, or its end was not seen.
     NotStarted(String),
-    /// It was not let go, as it could not be written down which processes it is.
-    NotWritten(String),
+    /// It could not be started for now: the machine has no room for it, or it could not be written down which processes
+    /// it is.
+    NotNow(String),
 }
 
 /// A command that has been started, and does nothing before it is let go.
@@ -58,11 +59,14 @@ pub struct Waiting {
 }
 
 /// Starts the command of a hook for what was pending. It is there as a process, and waits to be let go.
-pub async fn start(hook: &Hook, pending: &Pending, around: &Surroundings) -> Result<Waiting, String> {
+///
+/// # Errors
+/// How it ended without having begun.
+pub async fn start(hook: &Hook, pending: &Pending, around: &Surroundings) -> Result<Waiting, End> {
     let program = hook.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     let account = hook.user.clone();
     let gated = Gated::start(command(hook, pending, around), account).await;
-    let gated = gated.map_err(|error| explain(&program, &error))?;
+    let gated = gated.map_err(|error| not_started(&program, &error))?;
     Ok(Waiting { gated, program, body: pending.event.body.clone() })
 }
 
@@ -78,7 +82,7 @@ impl Waiting {
     pub async fn finish(self, hook: &Hook, live: Arc<Live>, kill: watch::Receiver<bool>) -> (End, Printed) {
         let Started { child, output } = match self.gated.open().await {
             Ok(started) => started,
-            Err(error) => return (End::NotStarted(explain(&self.program, &error)), Printed::default()),
+            Err(error) => return (not_started(&self.program, &error), Printed::default()),
         };
         let (over, is_over) = oneshot::channel();
         let pump = tokio::spawn(Pump::new(output, live).run(is_over));
@@ -110,8 +114,12 @@ fn command(hook: &Hook, pending: &Pending, around: &Surroundings) -> std::proces
     command
 }
 
-fn explain(program: &str, error: &io::Error) -> String {
-    match error.kind() {
+fn not_started(program: &str, error: &io::Error) -> End {
+    // Files, processes or memory, of this process or of all: what there is none of now is there again later.
+    if let Some(libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::ENOMEM) = error.raw_os_error() {
+        return End::NotNow(format!("not started: the machine has no room for {program:?} ({error})"));
+    }
+    End::NotStarted(match error.kind() {
         io::ErrorKind::NotFound => {
             format!("not started: there is no program {program:?}; check the path, $PATH, and cwd")
         }
@@ -119,7 +127,7 @@ fn explain(program: &str, error: &io::Error) -> String {
             format!("not started: {program:?} cannot be executed; check its mode and owner")
         }
         _ => format!("not started: {program:?}: {error}"),
-    }
+    })
 }
 
 /// Feeds a started command and waits for its end.

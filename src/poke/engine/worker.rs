@@ -132,10 +132,10 @@ impl Engine {
                 }
                 Err(error) => {
                     let words = format!("not started: it could not be written down ({error}); is the disk full?");
-                    (End::NotWritten(words), Printed::default())
+                    (End::NotNow(words), Printed::default())
                 }
             },
-            Err(words) => (End::NotStarted(words), Printed::default()),
+            Err(end) => (end, Printed::default()),
         };
         self.end(slot, end, printed).await;
     }
