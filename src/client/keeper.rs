@@ -25,6 +25,7 @@ pub enum Lost {
 pub struct Keeper<'a> {
     client: &'a Client,
     id: String,
+    revision: Option<u64>,
     ttl: Duration,
     /// When the last request that made it live for its time was sent: it does from then on at least, by the clock of
     /// this machine, which may not step.
@@ -49,12 +50,17 @@ impl<'a> Keeper<'a> {
             Failure::unmet(format!("{} made no session", client.shown()))
                 .hint("it has to be a Noah that knows sessions")
         })?;
-        Ok(Self { client, id: id.to_owned(), ttl, confirmed, due: confirmed + ttl / 3 })
+        Ok(Self { client, id: id.to_owned(), revision: answer.revision, ttl, confirmed, due: confirmed + ttl / 3 })
     }
 
     /// Its id.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The revision at which it was made; all that Noah then knew has none above it.
+    pub fn revision(&self) -> Option<u64> {
+        self.revision
     }
 
     /// Renews it, again and again, until it has ended.

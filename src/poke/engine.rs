@@ -32,7 +32,7 @@ use super::{
     record::Run,
     replay,
     run::{Surroundings, output::Live},
-    state::{Keep, State},
+    state::{Keep, Kept, State},
     trust::Signed,
 };
 use crate::primitives::millis;
@@ -176,6 +176,29 @@ impl Engine {
             signed.map_or(Ok(()), |signed| replay::remember(connection, &signed, &answer, now / 1000))
         });
         (accepted, stored)
+    }
+
+    /// Noah is not further than `newest`: what is known of later revisions is of a past that it has lost, and it will use
+    /// their numbers again for other changes. So they say nothing of what is applied, now or by what runs or waits. Gives
+    /// whether there was anything of the kind.
+    pub fn forget_beyond(&self, newest: u64) -> bool {
+        let mut is_any = false;
+        for slot in &self.slots {
+            let mut inner = slot.lock();
+            if !inner.forget_beyond(newest) {
+                continue;
+            }
+            is_any = true;
+            let hook = slot.hook.name.clone();
+            tracing::warn!(hook, newest, "Noah has begun anew: what was applied of its past says nothing any more");
+            let pending = inner.pending.clone();
+            drop(self.state.ask(move |connection| {
+                Kept::forget_applied(connection, &hook)?;
+                pending.map_or(Ok(()), |pending| pending.keep(connection, &hook))
+            }));
+            slot.publish(&inner);
+        }
+        is_any
     }
 
     /// How each hook does, in the order of the settings.

@@ -1,10 +1,13 @@
 //! What a poke brings: the event for the command's stdin, and the few fields of it for its environment.
 
+mod fields;
+
 use std::fmt;
 
 use actix_web::web::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+
+use fields::Fields;
 
 use crate::primitives::{Cause, decode_segment};
 
@@ -78,19 +81,19 @@ impl Event {
     /// Reads a body of Noah's.
     #[must_use]
     pub fn parse(body: Bytes) -> Self {
-        match serde_json::from_slice::<Map<String, Value>>(&body) {
-            Ok(fields) => Self { body, ..Self::of_fields(&fields) },
-            Err(_) => Self::default(),
+        match Fields::parse(&body) {
+            Some(fields) => Self { body, ..Self::of_fields(&fields) },
+            None => Self::default(),
         }
     }
 
-    fn of_fields(fields: &Map<String, Value>) -> Self {
-        let text = |name: &str| fields.get(name).and_then(Value::as_str).and_then(safe);
+    fn of_fields(fields: &Fields) -> Self {
+        let text = |name: &str| fields.text(name).and_then(safe);
         Self {
             body: Bytes::new(),
             action: text("action"),
             path: text("path"),
-            revision: fields.get("revision").and_then(Value::as_u64),
+            revision: fields.number("revision"),
             channel: text("pubcategory"),
             cause: text("cause").and_then(|cause| Cause::parse(&cause).ok()?).map(|cause| cause.to_string()),
         }
@@ -98,14 +101,12 @@ impl Event {
 
     /// A CloudEvent that is one JSON object, with Noah's body as its data.
     fn structured(body: Bytes) -> Result<Self, Malformed> {
-        let Ok(fields) = serde_json::from_slice::<Map<String, Value>>(&body) else {
+        let Some(fields) = Fields::parse(&body) else {
             return Err(Malformed("a structured CloudEvent is one JSON object"));
         };
-        let data = fields.get("data").and_then(Value::as_object).map(Self::of_fields).unwrap_or_default();
-        let attribute = |name: &str| match fields.get(name)? {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
+        let data = fields.object("data").map(Self::of_fields).unwrap_or_default();
+        let attribute = |name: &str| {
+            fields.text(name).map(ToOwned::to_owned).or_else(|| fields.number(name).map(|number| number.to_string()))
         };
         Self::of_attributes(&attribute, data, body)
     }

@@ -34,7 +34,7 @@ use actix_web::{
     web,
 };
 use futures_util::future::join_all;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use config::Problem;
 use engine::{Aim, Engine, Setup};
@@ -52,6 +52,8 @@ pub const BODY_MAX_BYTES: usize = 16 << 20;
 pub const TAIL_BYTES: usize = 64 << 10;
 /// How much of the output of a run is kept in files by default,
 pub const LOG_MAX_BYTES: u64 = 16 << 20;
+/// at least, if any is: it is in several files, and each costs more than its bytes,
+pub const LOG_LEAST_BYTES: u64 = 64 << 10;
 /// and how much of all runs of a hook.
 pub const LOGS_MAX_BYTES: u64 = 128 << 20;
 /// How many runs of each hook are remembered by default.
@@ -61,6 +63,9 @@ pub const RATE: &str = "1000/s";
 
 /// How long a client may take to send its head, and its body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many connections are served at once, where the limit of open files allows it.
+const MOST_CONNECTIONS: usize = 4096;
 
 /// What a listener is told.
 #[derive(Debug)]
@@ -120,9 +125,16 @@ impl Listener {
             trust = trust.and(key.clone());
             upstream = Some(Upstream::new(noah, engine.clone(), addr, key)?);
         }
-        let data = web::Data::new(Shared { engine: engine.clone(), trust, limiter, body_max_bytes });
+        let data = web::Data::new(Shared {
+            engine: engine.clone(),
+            trust,
+            limiter,
+            body_max_bytes,
+            long_bodies: Semaphore::new(serve::LONG_BODIES),
+        });
         let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(serve::answer)))
             .workers(1)
+            .max_connections(most_connections())
             .client_request_timeout(REQUEST_TIMEOUT)
             .shutdown_timeout(2)
             .disable_signals()
@@ -183,6 +195,16 @@ impl Listener {
         tokio::join!(running, telling, reading).0?;
         stop(&handle, server).await
     }
+}
+
+/// How many connections are served at once; more wait. Each has a file open, or two when it follows a log, and whoever can
+/// connect at all must not keep commands from being started, which takes files as well.
+fn most_connections() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call is given a `rlimit` of our own, which outlives it.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 };
+    let files = if known { usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX) } else { 1024 };
+    (files / 4).clamp(16, MOST_CONNECTIONS)
 }
 
 async fn closed(mut channel: watch::Receiver<()>) {

@@ -58,8 +58,8 @@ pub enum End {
     Stopped(ExitStatus),
     /// It never started, or its end was not seen.
     NotStarted(String),
-    /// It was not started, as there was no room to note which processes it is.
-    NotWritten(String),
+    /// It could not be started for now: the machine has no room for it, or for the note of which processes it is.
+    NotNow(String),
 }
 
 /// A command that runs.
@@ -77,12 +77,7 @@ pub struct Started {
 /// How the run has ended, without having done anything.
 pub async fn start(hook: &Hook, pending: &Pending, around: &Surroundings) -> Result<Started, End> {
     let program = hook.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
-    let refused = |error: io::Error| match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem => {
-            End::NotWritten(format!("not started: it could not be written down ({error}); is the disk full?"))
-        }
-        _ => End::NotStarted(explain(&program, &error)),
-    };
+    let refused = |error: io::Error| not_started(&program, &error);
     let (run, body) = (pending.run, pending.event.body.clone());
     let (mut command, account, processes) =
         (command(hook, pending, around), hook.user.clone(), around.processes.clone());
@@ -101,7 +96,13 @@ fn spawn(
 ) -> io::Result<(Child, OwnedFd, Note)> {
     let (output, printed) = io::pipe()?;
     command.stdin(Stdio::piped()).stdout(printed.try_clone()?).stderr(printed).process_group(0);
-    let note = Note::take(processes, run, command, account)?;
+    let note = Note::take(processes, run, command, account).map_err(|error| match error.kind() {
+        // Not to be taken for what is said of the program.
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+            io::Error::other(format!("its note in {} cannot be written: {error}", processes.display()))
+        }
+        _ => error,
+    })?;
     let mut command = Command::from(std::mem::replace(command, std::process::Command::new("")));
     // Nobody forgets a run while there is a listener; what drops this is its end.
     match command.kill_on_drop(true).spawn() {
@@ -148,8 +149,14 @@ fn command(hook: &Hook, pending: &Pending, around: &Surroundings) -> std::proces
     command
 }
 
-fn explain(program: &str, error: &io::Error) -> String {
-    match error.kind() {
+fn not_started(program: &str, error: &io::Error) -> End {
+    // Files, processes, memory, or room on the disk for its note: what there is none of now is there again later.
+    if let Some(libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::ENOMEM | libc::ENOSPC | libc::EDQUOT | libc::EROFS) =
+        error.raw_os_error()
+    {
+        return End::NotNow(format!("not started: the machine has no room for {program:?} ({error})"));
+    }
+    End::NotStarted(match error.kind() {
         io::ErrorKind::NotFound => {
             format!("not started: there is no program {program:?}; check the path, $PATH, and cwd")
         }
@@ -157,7 +164,7 @@ fn explain(program: &str, error: &io::Error) -> String {
             format!("not started: {program:?} cannot be executed; check its mode and owner")
         }
         _ => format!("not started: {program:?}: {error}"),
-    }
+    })
 }
 
 /// Feeds a started command and waits for its end.

@@ -13,6 +13,7 @@ use actix_web::{
     web::{self, Payload},
 };
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use super::{
     engine::{Engine, NotTaken},
@@ -29,7 +30,12 @@ pub(super) struct Shared {
     pub(super) trust: Trust,
     pub(super) limiter: Limiter,
     pub(super) body_max_bytes: usize,
+    /// Who reads a long body has one of these.
+    pub(super) long_bodies: Semaphore,
 }
+
+/// How many long bodies are in memory at once.
+pub(super) const LONG_BODIES: usize = 4;
 
 /// A request that is refused: its status, the words, and what to do about it.
 #[derive(Debug)]

@@ -67,20 +67,29 @@ impl Trust {
         self.sources.is_empty() && !self.asks_for_proof()
     }
 
+    /// Whether it is worth reading what comes with this head from `peer`: for what cannot be believed whatever its body is,
+    /// nothing is read.
+    pub fn check_head(&self, head: &HeaderMap, peer: IpAddr) -> Result<(), Refusal> {
+        self.admit(peer)?;
+        if !self.asks_for_proof() || self.says_signed(head) || self.bears_token(head)? {
+            return Ok(());
+        }
+        Err(self.unproven())
+    }
+
     /// Whether a poke is believed that comes from `peer`, at `now` seconds since 1970.
     pub fn check(&self, head: &HeaderMap, peer: IpAddr, body: &[u8], now: i64) -> Result<Checked, Refusal> {
         self.admit(peer)?;
         if !self.asks_for_proof() {
             return Ok(Checked::default());
         }
-        // Without a secret nobody can tell whether a signature is right; it is not what counts then.
-        if !self.keys.is_empty() && head.contains_key("webhook-signature") {
+        if self.says_signed(head) {
             return self.signed(head, body, now).map(|signed| Checked { signed: Some(signed) });
         }
         if self.bears_token(head)? {
             return Ok(Checked::default());
         }
-        Err(Refusal::Unproven { signature: !self.keys.is_empty(), token: !self.tokens.is_empty() })
+        Err(self.unproven())
     }
 
     /// Whether somebody at `peer` may look at runs and their output: from this machine, or with a token.
@@ -93,6 +102,15 @@ impl Trust {
             return Err(Refusal::NotFromHere);
         }
         Err(Refusal::Unproven { signature: false, token: true })
+    }
+
+    /// Without a secret nobody can tell whether a signature is right; it is not what counts then.
+    fn says_signed(&self, head: &HeaderMap) -> bool {
+        !self.keys.is_empty() && head.contains_key("webhook-signature")
+    }
+
+    fn unproven(&self) -> Refusal {
+        Refusal::Unproven { signature: !self.keys.is_empty(), token: !self.tokens.is_empty() }
     }
 
     fn asks_for_proof(&self) -> bool {

@@ -65,12 +65,17 @@ impl Poke {
     }
 
     fn launch(directory: TempDir, words: &[&str]) -> Self {
+        Self::launch_as(Command::new(env!("CARGO_BIN_EXE_noah")).env_remove("NOAH_URL"), directory, words)
+    }
+
+    /// With a command that becomes the listener, given the words.
+    fn launch_as(command: &mut Command, directory: TempDir, words: &[&str]) -> Self {
         let file = |name: &str| {
             let path = directory.path().join(name);
             File::options().create(true).append(true).open(path).expect("a file in the directory")
         };
         let before = fs::metadata(directory.path().join("stdout")).map_or(0, |data| data.len() as usize);
-        let process = Command::new(env!("CARGO_BIN_EXE_noah"))
+        let process = command
             .args(["poke", "--listen", "127.0.0.1:0", "--state", "state"])
             .args(words)
             .current_dir(directory.path())
@@ -81,7 +86,6 @@ impl Poke {
             .env("NOAH_REVISION", "stale")
             .env("NOAH_RUN_ID", "stale")
             .env("NOAH_CAUSE", "stale")
-            .env_remove("NOAH_URL")
             .env_remove("NOAH_LOG_LEVEL")
             .env_remove("NOAH_LOG_FORMAT")
             .stdout(file("stdout"))

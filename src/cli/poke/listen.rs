@@ -129,6 +129,11 @@ impl Listen {
                 Failure::from(error).hint("or say whom to believe: [trust] in the file given as --config")
             })?;
         }
+        let log_max_bytes = listener.log_max_bytes.unwrap_or(poke::LOG_MAX_BYTES);
+        if (1..poke::LOG_LEAST_BYTES).contains(&log_max_bytes) {
+            let least = poke::LOG_LEAST_BYTES;
+            return Err(Failure::usage(format!("listener.log_max_bytes is at least {least}, or 0 to keep no files")));
+        }
         let ca_file = self.amqp_ca_file.or(listener.amqp_ca_file);
         let queues = self.amqp.into_iter().chain(listener.amqp.map(OneOrMany::into_vec).unwrap_or_default());
         let queues = queues.map(|url| Source::parse(&url, ca_file.as_deref()).map_err(Failure::usage));
@@ -141,7 +146,7 @@ impl Listen {
                 .map(|noah| noah.url.as_str().trim_end_matches('/').to_owned())
                 .or_else(|| std::env::var("NOAH_URL").ok()),
             tail_bytes: listener.tail_bytes.unwrap_or(poke::TAIL_BYTES),
-            log_max_bytes: listener.log_max_bytes.unwrap_or(poke::LOG_MAX_BYTES),
+            log_max_bytes,
             keep: Keep {
                 runs: listener.history.unwrap_or(poke::HISTORY).max(1),
                 bytes: listener.logs_max_bytes.unwrap_or(poke::LOGS_MAX_BYTES),

@@ -21,7 +21,7 @@ use crate::{
 
 /// The pause of those who meet a lock for the first time, or are disabled.
 const STALL_FIRST: Duration = Duration::from_secs(1);
-/// The pause of those who could not be started for want of room on the disk.
+/// The pause of those who could not be started for want of room, on the disk or for another process.
 const NO_ROOM: Duration = Duration::from_secs(10);
 
 impl Engine {
@@ -35,7 +35,7 @@ impl Engine {
             let Some(Running { run, pending, .. }) = inner.running.take() else { return };
             let put_back = match &end {
                 End::Stopped(_) => Some(Duration::ZERO),
-                End::NotWritten(_) => Some(NO_ROOM),
+                End::NotNow(_) => Some(NO_ROOM),
                 _ => None,
             };
             let run = judged(run, hook, end, printed, now);
@@ -85,7 +85,7 @@ fn judged(run: Run, hook: &Hook, end: End, printed: Printed, now: i64) -> Run {
         End::Stopped(status) => {
             (Outcome::Killed, of(status), Some("ended because the listener stopped; it is pending again".to_owned()))
         }
-        End::NotStarted(words) | End::NotWritten(words) => (Outcome::Failed, (None, None), Some(words.clone())),
+        End::NotStarted(words) | End::NotNow(words) => (Outcome::Failed, (None, None), Some(words.clone())),
     };
     Run {
         phase: Phase::Ended,

@@ -191,6 +191,31 @@ impl Inner {
         self.every_due = hook.every.map(|every| due(every) + millis_of(hook.splay.mul_f64(chance())));
     }
 
+    /// Takes out all revisions above this; gives whether there were any.
+    pub(super) fn forget_beyond(&mut self, newest: u64) -> bool {
+        let is_lost = |revision: Option<u64>| revision > Some(newest);
+        let known = [
+            self.applied,
+            self.pending.as_ref().and_then(|pending| pending.event.revision),
+            self.running.as_ref().and_then(|running| running.run.revision),
+            self.last.as_ref().and_then(|last| last.revision),
+        ];
+        if !known.into_iter().any(is_lost) {
+            return false;
+        }
+        self.applied = None;
+        let running =
+            self.running.as_mut().map(|running| [&mut running.run.revision, &mut running.pending.event.revision]);
+        let pending = self.pending.as_mut().map(|pending| &mut pending.event.revision);
+        for revision in running.into_iter().flatten().chain(pending) {
+            *revision = revision.filter(|revision| *revision <= newest);
+        }
+        if let Some(last) = self.last.as_mut().filter(|last| is_lost(last.revision)) {
+            Arc::make_mut(last).revision = None;
+        }
+        true
+    }
+
     pub(super) fn under_way(&self, hook: &str, id: Uuid) -> Option<Run> {
         if let Some(pending) = self.pending.as_ref().filter(|pending| pending.run == id) {
             return Some(Run::of(hook, pending));

@@ -27,6 +27,7 @@ pub struct Live {
     id: Uuid,
     runs: PathBuf,
     tail_bytes: usize,
+    /// Nothing is kept in files when this is 0.
     segment_bytes: u64,
     tail: Mutex<Vec<u8>>,
     printed: watch::Sender<u64>,
@@ -51,7 +52,7 @@ impl Live {
             id,
             runs: around.runs.clone(),
             tail_bytes: around.tail_bytes,
-            segment_bytes: (around.log_max_bytes / SEGMENTS).max(1),
+            segment_bytes: around.log_max_bytes / SEGMENTS,
             tail: Mutex::default(),
             printed: watch::Sender::new(0),
         }
@@ -152,7 +153,8 @@ impl Sink {
 
     async fn take(&mut self, chunk: &[u8]) {
         self.live.note(chunk);
-        if !self.files.is_broken
+        if self.live.segment_bytes > 0
+            && !self.files.is_broken
             && let Err(error) = self.files.write(&self.live, chunk).await
         {
             tracing::warn!(run = %self.live.id, %error, "its output cannot be kept in a file; its end is kept all the same");

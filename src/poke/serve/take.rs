@@ -15,7 +15,7 @@ use actix_web::{
 };
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::{sync::SemaphorePermit, time::timeout};
 use uuid::Uuid;
 
 use super::{Refused, Shared, json, prefer};
@@ -28,6 +28,9 @@ use crate::{
     },
     primitives::millis,
 };
+
+/// A body of so many bytes is short.
+const SHORT: usize = 64 << 10;
 
 type Result = std::result::Result<HttpResponse, Refused>;
 
@@ -55,6 +58,8 @@ async fn understand(request: &HttpRequest, payload: Payload, shared: &Shared, pe
         );
         return Err(refused.with("retry-after", often.retry_after.to_string()));
     }
+    shared.trust.check_head(head, peer)?;
+    let turn = turn(head, shared).await?;
     let body = read(payload, shared.body_max_bytes).await?;
     let checked = shared.trust.check(head, peer, &body, millis() / 1000)?;
     let content_type = head.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -63,7 +68,26 @@ async fn understand(request: &HttpRequest, payload: Payload, shared: &Shared, pe
     let name = request.path().strip_prefix("/hooks/").map(|name| percent_decode_str(name).decode_utf8_lossy());
     let aim = name.as_deref().map_or(Aim::Matching, Aim::Hook);
     let (Taken::New(accepted) | Taken::Known(accepted)) = shared.engine.take(&event, aim, checked.signed).await?;
+    drop((turn, event));
     answer(shared, accepted, prefer::wait(head)).await
+}
+
+/// Waits for the right to have a long body in memory; a short one needs none, so that it never waits behind others.
+async fn turn<'a>(head: &HeaderMap, shared: &'a Shared) -> std::result::Result<Option<SemaphorePermit<'a>>, Refused> {
+    let length = head.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    // Without a length there is nothing, or nobody can say how much.
+    let length = length.unwrap_or(if head.contains_key(header::TRANSFER_ENCODING) { usize::MAX } else { 0 });
+    if length <= SHORT {
+        return Ok(None);
+    }
+    match timeout(REQUEST_TIMEOUT, shared.long_bodies.acquire()).await {
+        Ok(Ok(turn)) => Ok(Some(turn)),
+        _ => {
+            let busy =
+                Refused::new(StatusCode::SERVICE_UNAVAILABLE, "Too many long pokes at once", "send it again soon");
+            Err(busy.with("retry-after", "1"))
+        }
+    }
 }
 
 /// Where a request comes from.

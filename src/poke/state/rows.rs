@@ -164,6 +164,12 @@ impl Kept {
         Ok(Self { pending, applied, last })
     }
 
+    /// What a hook has applied says nothing any more.
+    pub fn forget_applied(connection: &Connection, hook: &str) -> rusqlite::Result<()> {
+        connection.prepare_cached("DELETE FROM applied WHERE hook = ?1")?.execute([hook])?;
+        Ok(())
+    }
+
     /// The runs whose end nobody saw.
     pub fn leftovers(connection: &Connection) -> rusqlite::Result<Vec<Leftover>> {
         let mut rows = connection.prepare("SELECT run, tail, pokes, body FROM runs WHERE pokes IS NOT NULL")?;

@@ -24,14 +24,14 @@ pub async fn keep(upstream: &Upstream, anew: &watch::Sender<()>) -> Infallible {
     let mut backoff = Backoff::default();
     loop {
         match begin(upstream).await {
-            Ok(mut session) => {
+            Ok((mut session, begun_anew)) => {
                 tracing::info!(host = upstream.host, noah = upstream.client.shown(), "registered");
                 backoff.worked();
                 anew.send_replace(());
                 let id = session.id().to_owned();
                 tokio::select! {
                     _ = session.keep() => tracing::warn!("the session of this listener has ended; making another"),
-                    never = keep_watches(upstream, &id) => match never {},
+                    never = keep_watches(upstream, &id, begun_anew) => match never {},
                 }
             }
             Err(failure) => backoff.wait(&failure.to_string(), "this host could not be registered").await,
@@ -39,24 +39,26 @@ pub async fn keep(upstream: &Upstream, anew: &watch::Sender<()>) -> Infallible {
     }
 }
 
-/// A session, and the host up for as long as it lives.
-async fn begin(upstream: &Upstream) -> Result<Keeper<'_>, Failure> {
+/// A session, and the host up for as long as it lives; and how far Noah is, if it was further once.
+async fn begin(upstream: &Upstream) -> Result<(Keeper<'_>, Option<u64>), Failure> {
     let session = Keeper::open(&upstream.client, upstream.ttl, Some(&upstream.host)).await?;
+    let begun_anew = session.revision().filter(|newest| upstream.engine.forget_beyond(*newest));
     let host = Request::new(Method::PUT, format!("hosts/{}", encode_segment(&upstream.host)));
     let body = json!({"status": "up"}).to_string().into_bytes();
     upstream.client.send(host.query("session", session.id()).body(Some(body))).await?;
-    Ok(session)
+    Ok((session, begun_anew))
 }
 
 /// Registers all watches, each until it works, and then rests.
-async fn keep_watches(upstream: &Upstream, session: &str) -> Infallible {
+async fn keep_watches(upstream: &Upstream, session: &str, begun_anew: Option<u64>) -> Infallible {
     let mut backoff = Backoff::default();
     let mut left: Vec<&Wanted> = upstream.watches.iter().collect();
     while !left.is_empty() {
         let mut refusals = Vec::new();
         for wanted in std::mem::take(&mut left) {
             match register(upstream, session, wanted).await {
-                Ok(Registered::Again) => {}
+                Ok(Registered::Again) if begun_anew.is_none() => {}
+                Ok(Registered::Again) => begin_with_a_run(upstream, wanted, begun_anew).await,
                 Ok(Registered::Anew(revision)) => begin_with_a_run(upstream, wanted, revision).await,
                 Err(failure) => {
                     refusals.push(format!("{}: {failure}", wanted.pattern));
@@ -71,7 +73,8 @@ async fn keep_watches(upstream: &Upstream, session: &str) -> Infallible {
     std::future::pending().await
 }
 
-/// Nobody can say which changes were made before a new watch was there, or since it was lost: a run covers them all.
+/// Nobody can say which changes were made before a new watch was there, or since it was lost, or which of them Noah has
+/// lost: a run covers them all.
 async fn begin_with_a_run(upstream: &Upstream, wanted: &Wanted, revision: Option<u64>) {
     let event = Event { revision, cause: Some("registered".to_owned()), ..Event::default() };
     match upstream.engine.poke(&event, Aim::Hook(&wanted.hook)).await {

@@ -35,6 +35,8 @@ fn settings_that_mean_nothing_are_refused_before_anything_starts() {
     let (code, words) = run(hook, &["--", "true"]);
     assert_eq!(code, Some(2));
     assert!(words.contains("names have to differ"), "{words}");
+    let (code, words) = run(&format!("[listener]\nlog_max_bytes = 100\n{hook}"), &[]);
+    assert!(code == Some(2) && words.contains("or 0 to keep no files"), "{words}");
     let open = format!("[listener]\nlisten = \"0.0.0.0:0\"\n{hook}");
     let (code, words) = run(&open, &[]);
     assert_eq!(code, Some(2));
@@ -55,7 +57,11 @@ USER
     // SAFETY: takes nothing and cannot fail.
     let is_root = unsafe { libc::geteuid() } == 0;
     let user = if is_root { "user = \"nobody\"" } else { "" };
-    let poke = Poke::configured(&settings.replace("USER", user));
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("poke.toml"), settings.replace("USER", user)).unwrap();
+    let mut told = Command::new(env!("CARGO_BIN_EXE_noah"));
+    told.env("NOAH_URL", "http://noah.example:5678");
+    let poke = Poke::launch_as(&mut told, directory, &["--config", "poke.toml"]);
     let run = poke.run("{}");
     let lines: Vec<&str> = run["tail"].as_str().unwrap().lines().collect();
     assert_eq!(lines[..2], ["/", "hello"]);

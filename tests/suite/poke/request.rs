@@ -26,6 +26,21 @@ fn what_is_too_large_is_refused_and_does_not_run() {
     assert_eq!(poke.wait_for("ran", |text| text.contains('\n')).trim(), "100", "only the one that fits ran");
 }
 
+/// Nothing is read of what cannot be believed, however long it says that it is.
+#[test]
+fn what_nobody_could_believe_is_refused_before_its_body_comes() {
+    let poke =
+        Poke::configured("[trust]\ntokens = [\"a-token-of-the-tests\"]\n[[hook]]\nname = \"it\"\nargv = [\"true\"]\n");
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1000000\r\n";
+    for (header, status) in [("", 401), ("Authorization: Bearer another-token-of-the-tests\r\n", 401)] {
+        assert_failure(&poke.send(&format!("{head}{header}\r\n"), b"{"), status);
+    }
+    let body = format!("{{}}{}", " ".repeat(99_998));
+    let head = head.replace("1000000", "100000");
+    let answer = poke.send(&format!("{head}Authorization: Bearer a-token-of-the-tests\r\n\r\n"), body.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+}
+
 #[test]
 fn only_post_is_a_poke() {
     let poke = Poke::start(&[], &["sh", "-c", "echo ran >> ran"]);

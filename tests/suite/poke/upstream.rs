@@ -134,21 +134,36 @@ on_both_stores!(Noah:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_noah_that_lost_its_memory_is_told_all_again() {
     let mut noah = Noah::on(support::Backend::Redis).await;
-    let _poke = listener(&noah, "web1", &[], "true");
+    let poke = listener(&noah, "web1", &[], "test ! -e fails");
     idle(&noah, "web1").await;
+    for n in 0..50 {
+        change(&noah, &n.to_string()).await;
+    }
+    let last = change(&noah, "last").await;
+    receipt(&noah, "web1", |receipt| receipt["applied"] == last).await;
+    fs::write(poke.path("fails"), "").unwrap();
     // In memory only, so all of it is lost.
     noah.database.redis().restart();
     eventually("the store is back", || async { (noah.get("/readyz").await.status == 200).then_some(()) }).await;
-    let receipt_again = idle(&noah, "web1").await;
-    assert!(receipt_again["causes"][0].as_str().unwrap().starts_with("registered"), "{receipt_again}");
+    let is_registered =
+        |receipt: &Value| receipt["causes"][0].as_str().is_some_and(|cause| cause.starts_with("registered"));
+    receipt(&noah, "web1", |receipt| is_registered(receipt) && receipt["state"] == "idle").await;
     eventually("it is up again", || async { (status(&noah, "web1").await == "up").then_some(()) }).await;
     eventually("its watch is there", || async {
         let watches = noah.get("/watches").await;
         (watches.status == 200).then_some(())
     })
     .await;
+    // What it had applied was of another past, whose numbers come again.
     let revision = change(&noah, "1").await;
-    receipt(&noah, "web1", |receipt| receipt["applied"].as_u64() >= Some(revision)).await;
+    assert!(revision < last);
+    let failed = receipt(&noah, "web1", |receipt| receipt["revision"] == revision && receipt["state"] == "idle").await;
+    assert_eq!((&failed["applied"], &failed["outcome"]), (&Value::Null, &json!("failed")));
+    let seen = noah.see(&format!("/convergence?revision={revision}")).await;
+    assert_eq!((&seen["converged"], &seen["hosts"][0]["state"]), (&json!(false), &json!("failed")));
+    fs::remove_file(poke.path("fails")).unwrap();
+    let revision = change(&noah, "2").await;
+    receipt(&noah, "web1", |receipt| receipt["applied"] == revision).await;
 }
 
 /// Twenty, of which one fails until its third try, and one is dead.
