@@ -47,7 +47,7 @@ impl Gated {
         let (gone, go) = io::pipe()?;
         let (output, printed) = io::pipe()?;
         command.stdin(Stdio::piped()).stdout(printed.try_clone()?).stderr(printed).process_group(0);
-        hold(&mut command, tell, gone, account);
+        hold(&mut command, tell, gone, go.as_raw_fd(), account);
         let output = pipe::Receiver::from_owned_fd(OwnedFd::from(output))?;
         let mut told = pipe::Receiver::from_owned_fd(OwnedFd::from(told))?;
         // Starting a process returns once it has become the command, so that is waited for elsewhere.
@@ -80,10 +80,13 @@ impl Gated {
     }
 }
 
-/// Makes the process wait between fork and exec.
-fn hold(command: &mut std::process::Command, tell: PipeWriter, gone: PipeReader, account: Option<Account>) {
+/// Makes the process wait between fork and exec, until a byte comes through `gone` or the last `go` is closed.
+fn hold(command: &mut std::process::Command, tell: PipeWriter, gone: PipeReader, go: RawFd, account: Option<Account>) {
     let parent = std::process::id();
     let wait = move || {
+        // Its own copy would keep the pipe open for as long as it waits for the end of that.
+        // SAFETY: takes a number; who starts the process has the original open until this one has told its number.
+        unsafe { libc::close(go) };
         if let Some(account) = &account {
             account.become_it()?;
         }
@@ -120,5 +123,29 @@ fn wait_for_go(gone: RawFd, parent: u32) -> io::Result<()> {
         if unsafe { libc::getppid() }.cast_unsigned() != parent {
             return Err(io::Error::from_raw_os_error(libc::ECANCELED));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, thread, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_not_let_go_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let mark = directory.path().join("ran");
+        let mut command = std::process::Command::new("touch");
+        command.arg(&mark);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let pid = runtime.block_on(async { Gated::start(command, None).await.unwrap().pid() });
+        let is_gone = (0..2000).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            !Path::new(&format!("/proc/{pid}")).exists()
+        });
+        // The start of one that stays would hold up its end.
+        runtime.shutdown_background();
+        assert!(is_gone && !mark.exists());
     }
 }
