@@ -76,7 +76,8 @@ impl Poke {
         };
         let before = fs::metadata(directory.path().join("stdout")).map_or(0, |data| data.len() as usize);
         let process = command
-            .args(["poke", "--listen", "127.0.0.1:0", "--state", "state"])
+            .args(["poke", "--state", "state"])
+            .args(if words.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] })
             .args(words)
             .current_dir(directory.path())
             .env("MARK", "inherited")

@@ -93,7 +93,7 @@ impl Status {
                 waits,
                 word(&hook["revision"]),
                 word(&hook["applied"]),
-                word(&last["outcome"]),
+                word(come_of(last)),
                 word(&last["ended"]),
             ]);
         }
@@ -112,11 +112,10 @@ impl Runs {
         let json = client.json(&answer)?;
         let mut table = Table::new(&["RUN", "HOOK", "OUTCOME", "END", "STARTED", "MS", "POKES", "REVISION", "PATH"]);
         for run in items(&json, "runs") {
-            let outcome = if run["outcome"].is_null() { &run["state"] } else { &run["outcome"] };
             table.row(vec![
                 word(&run["run"]),
                 word(&run["hook"]),
-                word(outcome),
+                word(come_of(run)),
                 word(&run["end"]),
                 word(&run["started"]),
                 word(&run["duration_ms"]),
@@ -154,6 +153,11 @@ async fn newest(client: &Client) -> Result<String, Failure> {
 
 fn items<'a>(json: &'a Value, key: &str) -> &'a [Value] {
     json[key].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The outcome of a run; of one that has none, where it stands.
+fn come_of(run: &Value) -> &Value {
+    if run["outcome"].is_null() { &run["state"] } else { &run["outcome"] }
 }
 
 fn word(value: &Value) -> String {

@@ -29,6 +29,10 @@ const SCHEMA: [&str; 1] = ["
 
 pub(super) fn migrate(connection: &Connection) -> rusqlite::Result<()> {
     let version: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version > SCHEMA.len() {
+        let words = format!("it was written by a newer Noah (version {version} of its tables); start that one");
+        return Err(rusqlite::Error::ToSqlConversionFailure(words.into()));
+    }
     for (at, step) in SCHEMA.iter().enumerate().skip(version) {
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {step} PRAGMA user_version = {}; COMMIT", at + 1))?;
     }

@@ -71,7 +71,10 @@ impl Upstream {
         let Noah { url, host, advertise, ttl } = noah;
         Name::parse(&host).map_err(|error| Problem::new(format!("{host:?} cannot be the name of a host: {error}")))?;
         let own = advertised(advertise, addr, &url)?;
-        let watches = engine.hooks().iter().flat_map(|hook| wanted(hook, &own)).collect();
+        let watches: Vec<Wanted> = engine.hooks().iter().flat_map(|hook| wanted(hook, &own)).collect();
+        if watches.is_empty() {
+            tracing::warn!("no hook has a pattern, so nothing is watched; --watch //noah/… names one");
+        }
         let client = Client::new(url).map_err(|failure| Problem::new(failure.to_string()))?;
         Ok(Self { client, host, ttl, engine, watches, key })
     }

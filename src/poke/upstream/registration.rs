@@ -45,8 +45,14 @@ async fn begin(upstream: &Upstream) -> Result<(Keeper<'_>, Option<u64>), Failure
     let begun_anew = session.revision().filter(|newest| upstream.engine.forget_beyond(*newest));
     let host = Request::new(Method::PUT, format!("hosts/{}", encode_segment(&upstream.host)));
     let body = json!({"status": "up"}).to_string().into_bytes();
-    upstream.client.send(host.query("session", session.id()).body(Some(body))).await?;
-    Ok((session, begun_anew))
+    match upstream.client.send(host.query("session", session.id()).body(Some(body))).await {
+        Ok(_) => Ok((session, begun_anew)),
+        Err(failure) => {
+            // The next try begins another.
+            session.end().await;
+            Err(failure)
+        }
+    }
 }
 
 /// Registers all watches, each until it works, and then rests.
@@ -87,10 +93,9 @@ async fn begin_with_a_run(upstream: &Upstream, wanted: &Wanted, revision: Option
 /// else is at this listener's address.
 async fn register(upstream: &Upstream, session: &str, wanted: &Wanted) -> Result<Registered, Failure> {
     let client = &upstream.client;
-    let named = json!({"pattern": wanted.pattern, "endpoint": wanted.endpoint});
-    let mut full = named.clone();
-    full["deliver"] = json!("latest");
-    full["secret"] = json!(upstream.key.to_text());
+    let full = json!({
+        "pattern": wanted.pattern, "endpoint": wanted.endpoint, "deliver": "latest", "secret": upstream.key.to_text(),
+    });
     let put = Request::new(Method::PUT, "watches").query("session", session).body(Some(full.to_string().into_bytes()));
     let (status, answer) = client.exchange(put.clone()).await?;
     match status {
@@ -99,11 +104,38 @@ async fn register(upstream: &Upstream, session: &str, wanted: &Wanted) -> Result
             Ok(if is_new { Registered::Anew(answer.revision) } else { Registered::Again })
         }
         StatusCode::CONFLICT if is_otherwise(&answer) => {
-            client.look(Request::new(Method::DELETE, "watches").body(Some(named.to_string().into_bytes()))).await?;
+            remove(upstream, &wanted.pattern, &wanted.endpoint).await?;
+            client.send(put).await.map(|answer| Registered::Anew(answer.revision))
+        }
+        StatusCode::CONFLICT if remove_former(upstream, &wanted.endpoint).await? => {
             client.send(put).await.map(|answer| Registered::Anew(answer.revision))
         }
         status => Err(refused(status, &answer.body, &client.shown())),
     }
+}
+
+/// Removes the watches of patterns that a hook had before its settings were changed, of which one may overlap with what it
+/// has now: they are what is tied to a session and has the hook's own URL. Gives whether there were any.
+async fn remove_former(upstream: &Upstream, endpoint: &str) -> Result<bool, Failure> {
+    let Some(answer) = upstream.client.list(Request::new(Method::GET, "watches")).await? else { return Ok(false) };
+    let watches = upstream.client.json(&answer)?;
+    let of_hook = |watch: &&Value| watch["endpoint"] == endpoint && watch["session"].is_string();
+    let is_wanted =
+        |pattern: &str| upstream.watches.iter().any(|wanted| wanted.endpoint == endpoint && wanted.pattern == pattern);
+    let patterns =
+        watches.as_array().into_iter().flatten().filter(of_hook).filter_map(|watch| watch["pattern"].as_str());
+    let mut is_any = false;
+    for pattern in patterns.filter(|pattern| !is_wanted(pattern)) {
+        tracing::info!(pattern, endpoint, "removing the watch of a pattern that the hook has no more");
+        remove(upstream, pattern, endpoint).await?;
+        is_any = true;
+    }
+    Ok(is_any)
+}
+
+async fn remove(upstream: &Upstream, pattern: &str, endpoint: &str) -> Result<(), Failure> {
+    let named = json!({"pattern": pattern, "endpoint": endpoint}).to_string().into_bytes();
+    upstream.client.look(Request::new(Method::DELETE, "watches").body(Some(named))).await.map(drop)
 }
 
 /// Whether the watch is there, but not as it should be; a session that has ended meanwhile, or another pattern that

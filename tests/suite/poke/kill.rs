@@ -136,3 +136,17 @@ fn tidying_at_the_start_leaves_the_output_of_new_runs() {
     until("the rest to be gone", || (fs::read_dir(poke.path("state/runs")).unwrap().count() <= 1).then_some(()));
     assert!(poke.get(&format!("/runs/{id}/log")).contains("\r\nsaid\n\r\n"));
 }
+
+#[test]
+fn a_state_of_a_newer_noah_is_left_alone() {
+    let directory = Poke::start(&[], &["true"]).kill();
+    let file = directory.path().join("state/poke.db");
+    rusqlite::Connection::open(file).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_noah"))
+        .args(["poke", "--listen", "127.0.0.1:0", "--state", "state", "--", "true"])
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && words.contains("by a newer Noah"), "{words}");
+}

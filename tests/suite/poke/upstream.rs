@@ -123,7 +123,31 @@ async fn what_ran_while_noah_was_away_is_told_when_it_is_back(mut noah: Noah) {
     receipt(&noah, "web1", |receipt| receipt["applied"] == revision).await;
 }
 
+/// The watches of what a hook was for before are in the way of those of what it is for now.
+async fn the_pattern_of_a_hook_can_be_changed(noah: Noah) {
+    let url = noah.url();
+    let mut directory = tempfile::tempdir().unwrap();
+    let mut address = "127.0.0.1:0".to_owned();
+    for pattern in ["//noah/ephemerals/site", "//noah/ephemerals", "//noah/ephemerals/site/a", "//noah/ephemerals/site"]
+    {
+        let at = ["--listen", &address, "--noah", &url, "--host", "web1", "--ttl", "2s", "--watch", pattern];
+        let poke = Poke::start_in(directory, &at, &["true"]);
+        eventually(&format!("{pattern} is the one that is watched"), || async {
+            let answer = noah.get("/watches").await;
+            let watches = (answer.status == 200).then(|| answer.json())?;
+            let [watch] = &watches.as_array()?[..] else { return None };
+            (watch["pattern"] == pattern && watch["session"] == "there").then_some(())
+        })
+        .await;
+        let revision = noah.put_ok("/ephemerals/site/a", "1".to_owned()).await.revision();
+        receipt(&noah, "web1", |receipt| receipt["applied"].as_u64() >= Some(revision)).await;
+        address.clone_from(&poke.address);
+        directory = poke.kill();
+    }
+}
+
 on_both_stores!(Noah:
+    the_pattern_of_a_hook_can_be_changed,
     a_listener_registers_runs_and_says_what_it_applied,
     only_what_noah_signed_is_believed,
     receipts_do_not_poke,
