@@ -142,7 +142,8 @@ impl Engine {
             return Ok(Taken::New(Accepted { runs: Vec::new() }));
         }
         let (accepted, stored) = self.join(&slots, event, signed);
-        // They may begin at once: what they write comes behind this, and before that they do nothing.
+        // They may begin at once: what they write comes behind this. A command that runs before its poke is kept, and is
+        // then killed with the listener, was not promised to anybody, and its note is there all the same.
         slots.iter().for_each(|slot| slot.wake.notify_one());
         stored.done().await.map_err(NotTaken::NotStored)?;
         Ok(Taken::New(accepted))

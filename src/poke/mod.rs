@@ -1,11 +1,10 @@
-//! The poke listener: a POST comes in, and a fixed command runs on this machine.
+//! The poke listener: a POST comes in, or a message from a queue, and a fixed command runs on this machine.
 //!
 //! [`Listener`] serves HTTP ([`serve`]): it asks [`trust`] and [`rate`] whether a request is to be believed, reads what
 //! it is about ([`event`]), and hands it to the [`engine`]. That keeps one running and one pending for each [`hook`], and
 //! has what must outlive the process written down ([`state`]); [`run`] executes, and a [`profile`] says what the end of a
-//! run means ([`outcome`]). [`config`] reads the file, and
-//! [`upstream`] tells Noah what becomes of it all. Whoever can poke can make a command run, but cannot choose it nor
-//! its arguments.
+//! run means ([`outcome`]). [`config`] reads the file, [`amqp`] a queue, and [`upstream`] tells Noah what becomes of it
+//! all. Whoever can poke can make a command run, but cannot choose it nor its arguments.
 
 pub mod account;
 pub mod amqp;
