@@ -12,6 +12,22 @@ use super::{
 };
 use crate::{primitives::Error, store::StoreError};
 
+/// The statuses that a failure has, but for faults of the server itself, and what each means.
+pub const STATUSES: [(u16, &str); 12] = [
+    (400, "The request is malformed, or parameters are missing."),
+    (404, "There is no such thing."),
+    (405, "The path does not take this method."),
+    (408, "The body did not arrive in time."),
+    (409, "What is stored stands in the way."),
+    (410, "The log does not go back that far."),
+    (412, "A condition of the request does not hold."),
+    (413, "The body is too large."),
+    (415, "The body is not said to be JSON."),
+    (422, "A value is not allowed."),
+    (431, "The head of the request is too large."),
+    (503, "The store is away or busy; Retry-After says when to ask again."),
+];
+
 /// Why a request was not done.
 #[derive(Debug)]
 pub struct Failure {
@@ -200,9 +216,7 @@ fn allow(verbs: &[Verb]) -> String {
         .iter()
         .map(|verb| match verb {
             Verb::Get => "GET, HEAD",
-            Verb::Put => "PUT",
-            Verb::Delete => "DELETE",
-            Verb::Post => "POST",
+            verb => verb.as_str(),
         })
         .collect();
     words.join(", ")
@@ -305,6 +319,7 @@ mod tests {
         ];
         for (failure, status) in table {
             assert_eq!(failure.respond().status().as_u16(), status, "{failure:?}");
+            assert!(status == 500 || STATUSES.iter().any(|known| known.0 == status), "{status} is not described");
         }
     }
 

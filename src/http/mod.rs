@@ -11,6 +11,7 @@ mod lists;
 pub mod live;
 mod locks;
 mod metrics;
+mod openapi;
 mod patience;
 mod reading;
 mod request;

@@ -13,7 +13,7 @@ use super::{
     error::Failure,
     events::{self, Asked},
     lists::Page,
-    live,
+    live, openapi,
     request::Request,
     routes::Resource,
     snapshot,
@@ -44,6 +44,7 @@ impl Api {
                 Ok(Answer::json(&json!({"status": "ready"})))
             }
             Resource::Metrics => self.metrics().await,
+            Resource::OpenApi => Ok(Answer::raw("application/json", openapi::text())),
             Resource::Events => self.events(request).await,
             Resource::Convergence => self.convergence(request).await,
             Resource::Snapshot => snapshot::answer(self.store.as_ref(), request.head_only).await,

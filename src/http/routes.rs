@@ -31,6 +31,17 @@ impl Verb {
             _ => None,
         }
     }
+
+    /// The verb, as a request says it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Post => "POST",
+        }
+    }
 }
 
 /// What a tag, a link or a watch is put on.
@@ -55,6 +66,8 @@ pub enum Resource {
     Ready,
     /// `/metrics`
     Metrics,
+    /// `/openapi.json`
+    OpenApi,
     /// `/events`
     Events,
     /// `/snapshot`
@@ -162,6 +175,7 @@ pub fn resource(verb: Verb, path: &Path) -> Result<Resource, Error> {
         ["healthz"] => Resource::Health,
         ["readyz"] => Resource::Ready,
         ["metrics"] => Resource::Metrics,
+        ["openapi.json"] => Resource::OpenApi,
         ["events"] => Resource::Events,
         ["snapshot"] => Resource::Snapshot,
         ["convergence"] => Resource::Convergence,

@@ -23,6 +23,7 @@ mod linearizable;
 mod locks;
 mod metrics;
 mod nothing_lost;
+mod openapi;
 mod outage;
 mod owners;
 mod page;

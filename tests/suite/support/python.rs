@@ -6,13 +6,22 @@ use std::{
 
 use serde_json::Value;
 
-/// A command that runs a script of `tests/suite/python` with the packages that `./check` has installed for it.
+/// A program that comes with the packages that `./check` has installed.
+pub fn tool(name: &str) -> PathBuf {
+    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin").join(name);
+    assert!(tool.exists(), "there is no {}: run ./check, it makes it", tool.display());
+    tool
+}
+
+/// Where the scripts are.
+pub fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/python")
+}
+
+/// A command that runs a script with these packages.
 pub fn script(name: &str) -> Command {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python: PathBuf = root.join("target/venv/bin/python3");
-    assert!(python.exists(), "there is no {}: run ./check, it makes it", python.display());
-    let mut command = Command::new(python);
-    command.arg(root.join("tests/suite/python").join(name));
+    let mut command = Command::new(tool("python3"));
+    command.arg(scripts().join(name));
     command
 }
 

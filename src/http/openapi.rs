@@ -1,0 +1,229 @@
+//! `GET /openapi.json`: the API as OpenAPI 3.1 has it, made from the route table. Which verbs a path takes is asked of
+//! [`resource`]; what each of them takes and answers is in [`describe`], by a `match` over all resources, so that a new
+//! route does not compile until it is described.
+
+mod describe;
+mod parameters;
+mod schemas;
+
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value, json};
+
+use self::describe::{Described, describe};
+use super::{
+    error::STATUSES,
+    routes::{Resource, Verb, resource},
+    target::Path,
+};
+
+/// The paths there are, with the names of what is variable in them.
+const PATHS: &[&str] = &[
+    "/",
+    "/version",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/events",
+    "/snapshot",
+    "/convergence",
+    "/txn",
+    "/hosts",
+    "/hosts/{host}",
+    "/hosts/{host}/services/{service}",
+    "/hosts/{host}/tag",
+    "/hosts/{host}/link",
+    "/hosts/{host}/watch",
+    "/services",
+    "/services/{service}",
+    "/services/{service}/link",
+    "/services/{service}/watch",
+    "/services/{service}/{host}",
+    "/services/{service}/{host}/tag",
+    "/services/{service}/{host}/link",
+    "/applications",
+    "/applications/{application}",
+    "/applications/{application}/configurations/{configuration}",
+    "/applications/{application}/tag",
+    "/applications/{application}/link",
+    "/applications/{application}/watch",
+    "/configurations",
+    "/configurations/{configuration}",
+    "/configurations/{configuration}/tag",
+    "/configurations/{configuration}/link",
+    "/configurations/{configuration}/watch",
+    "/ephemerals",
+    "/ephemerals/{path}",
+    "/ephemerals/{path}/tag",
+    "/ephemerals/{path}/link",
+    "/ephemerals/{path}/watch",
+    "/tags",
+    "/tags/{tag}",
+    "/{link}",
+    "/{link}/{kind}",
+    "/{link}/{kind}/{member}",
+    "/watches",
+    "/watches/{watch}",
+    "/watches/{watch}/pause",
+    "/watches/{watch}/resume",
+    "/watches/{watch}/dead",
+    "/watches/{watch}/dead/redrive",
+    "/watches/{watch}/dead/{revision}",
+    "/watches/{watch}/dead/{revision}/redrive",
+    "/sessions",
+    "/sessions/{session}",
+    "/locks",
+    "/locks/{lock}",
+];
+
+/// The verbs, in the order in which they are told.
+const VERBS: [Verb; 4] = [Verb::Get, Verb::Put, Verb::Delete, Verb::Post];
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
+
+/// The document, as JSON.
+pub fn text() -> &'static str {
+    &DOCUMENT
+}
+
+fn document() -> Value {
+    let paths: Map<String, Value> = PATHS.iter().map(|path| ((*path).to_owned(), item(path))).collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Noah",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            "description": "A registry that machines write to with curl, that remembers what changed, and that makes \
+                            the right commands run because of it.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas::shared(),
+            "responses": responses(),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "basic": {"type": "http", "scheme": "basic", "description": "The token is the password."},
+            },
+        },
+        // What a request without a token may do is a setting.
+        "security": [{}, {"bearer": []}, {"basic": []}],
+    })
+}
+
+/// A path with a word in each of its variable places, so that the route table can be asked about it.
+fn filled(path: &str) -> String {
+    let word = |segment: &str| match segment {
+        "{kind}" => "hosts".to_owned(),
+        "{session}" => "00000000-0000-0000-0000-000000000000".to_owned(),
+        "{revision}" => "1".to_owned(),
+        segment => segment.trim_matches(['{', '}']).to_owned(),
+    };
+    path.split('/').map(word).collect::<Vec<_>>().join("/")
+}
+
+/// What a verb does with a path, if it does something.
+fn known(verb: Verb, path: &str) -> Option<Resource> {
+    resource(verb, &Path::new(&filled(path))).ok().filter(|resource| resource.verbs().contains(&verb))
+}
+
+fn item(path: &str) -> Value {
+    let mut item = Map::new();
+    for verb in VERBS {
+        if let Some(resource) = known(verb, path) {
+            item.insert(verb.as_str().to_lowercase(), operation(verb, path, &resource));
+        }
+    }
+    item.insert("parameters".to_owned(), parameters::of_path(path));
+    Value::Object(item)
+}
+
+fn operation(verb: Verb, path: &str, resource: &Resource) -> Value {
+    let Described { summary, answer, body } = describe(verb, resource);
+    let mut responses: Map<String, Value> = STATUSES
+        .iter()
+        .filter(|(status, _)| may_answer(verb, resource, *status))
+        .map(|(status, _)| (status.to_string(), json!({"$ref": format!("#/components/responses/{status}")})))
+        .collect();
+    responses.insert("200".to_owned(), answer);
+    if verb == Verb::Get {
+        responses.insert("304".to_owned(), json!({"description": "It is as If-None-Match says."}));
+    }
+    let mut operation = json!({
+        "operationId": name(verb, path),
+        "summary": summary,
+        "parameters": parameters::of(verb, resource),
+        "responses": responses,
+    });
+    if let Some(body) = body {
+        operation["requestBody"] = body;
+    }
+    operation
+}
+
+/// `get_hosts_host` for `GET /hosts/{host}`.
+fn name(verb: Verb, path: &str) -> String {
+    let words = path.split(['/', '.']).map(|word| word.trim_matches(['{', '}'])).filter(|word| !word.is_empty());
+    let verb = verb.as_str().to_lowercase();
+    [verb.as_str()].into_iter().chain(words).collect::<Vec<_>>().join("_")
+}
+
+/// Whether a request can be answered with a status of the table of errors.
+fn may_answer(verb: Verb, resource: &Resource, status: u16) -> bool {
+    let is_write = verb != Verb::Get;
+    match status {
+        405 => false,
+        408 | 409 | 412 | 413 => is_write,
+        410 => matches!(resource, Resource::Events),
+        415 => verb == Verb::Post,
+        _ => true,
+    }
+}
+
+fn responses() -> Value {
+    let one = |(status, why): &(u16, &str)| {
+        let content = json!({"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}});
+        (status.to_string(), json!({"description": why, "content": content}))
+    };
+    Value::Object(STATUSES.iter().map(one).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_path_is_a_route_and_its_operations_have_names_of_their_own() {
+        let mut names = BTreeSet::new();
+        for path in PATHS {
+            let verbs: Vec<Verb> = VERBS.into_iter().filter(|verb| known(*verb, path).is_some()).collect();
+            assert!(!verbs.is_empty(), "{path} is no route");
+            assert!(verbs.into_iter().all(|verb| names.insert(name(verb, path))), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let document = document();
+        let mut references = Vec::new();
+        collect(&document, &mut references);
+        assert!(!references.is_empty());
+        for reference in references {
+            assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        }
+    }
+
+    fn collect(value: &Value, references: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                references.extend(map.get("$ref").and_then(Value::as_str).map(ToOwned::to_owned));
+                map.values().for_each(|value| collect(value, references));
+            }
+            Value::Array(values) => values.iter().for_each(|value| collect(value, references)),
+            _ => {}
+        }
+    }
+}
