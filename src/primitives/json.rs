@@ -10,7 +10,7 @@ use serde::{
 };
 
 use super::{
-    Collection, Record, application, configuration, dead_letter, ephemeral, host, lock, service, session, watch,
+    Collection, Record, application, configuration, dead_letter, ephemeral, host, lock, service, session, token, watch,
 };
 
 /// In which company a record is shown; the original shows other fields in each.
@@ -47,7 +47,9 @@ impl View<'_> {
     pub(super) fn entries<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         let Self(record, frame) = *self;
         let collection = record.key.collection();
-        map.serialize_entry("id", &record.id)?;
+        if collection != Collection::Tokens {
+            map.serialize_entry("id", &record.id)?;
+        }
         let has_tags = LINKABLE.contains(&collection);
         if has_tags && frame != Frame::Tagged {
             map.serialize_entry("tags", &Names(record, "tags"))?;
@@ -65,6 +67,7 @@ impl View<'_> {
             Collection::DeadLetters => dead_letter::entries(record, map)?,
             Collection::Sessions => session::entries(record, map)?,
             Collection::Locks => lock::entries(record, map)?,
+            Collection::Tokens => token::entries(record, frame, map)?,
             Collection::Links if frame == Frame::Event => {
                 for members in LINKABLE {
                     map.serialize_entry(members.as_str(), &NOTHING)?;
@@ -78,7 +81,11 @@ impl View<'_> {
             map.serialize_entry("host", &record.key.name())?;
         } else if !matches!(
             collection,
-            Collection::Ephemerals | Collection::DeadLetters | Collection::Sessions | Collection::Locks
+            Collection::Ephemerals
+                | Collection::DeadLetters
+                | Collection::Sessions
+                | Collection::Locks
+                | Collection::Tokens
         ) && (alone || frame == Frame::LinkedAlone)
         {
             map.serialize_entry("name", &display_name(record))?;

@@ -30,11 +30,13 @@ pub enum Collection {
     Sessions,
     /// `locks/NAME/ID`, the id of the session that holds the lock or waits for it
     Locks,
+    /// `tokens/ID`
+    Tokens,
 }
 
 impl Collection {
     /// All of them, in the order the index page shows them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Hosts,
         Self::Services,
         Self::Applications,
@@ -46,6 +48,7 @@ impl Collection {
         Self::DeadLetters,
         Self::Sessions,
         Self::Locks,
+        Self::Tokens,
     ];
 
     /// The word in keys and URLs.
@@ -63,6 +66,7 @@ impl Collection {
             Self::DeadLetters => "dead-letters",
             Self::Sessions => "sessions",
             Self::Locks => "locks",
+            Self::Tokens => "tokens",
         }
     }
 
@@ -81,7 +85,8 @@ impl Collection {
             | Self::Watches
             | Self::DeadLetters
             | Self::Sessions
-            | Self::Locks => None,
+            | Self::Locks
+            | Self::Tokens => None,
         }
     }
 

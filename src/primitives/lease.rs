@@ -92,18 +92,7 @@ impl Lifetime {
     /// # Errors
     /// [`Error::Malformed`] for anything else.
     pub fn parse_ttl(text: &str) -> Result<u64, Error> {
-        let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
-        let count: Option<u64> = text[..text.len() - unit.len()].parse().ok();
-        let length = match unit {
-            "ms" => 1,
-            "s" => SECOND,
-            "m" => 60 * SECOND,
-            "h" => 3_600 * SECOND,
-            "d" => DAY,
-            _ => 0,
-        };
-        count
-            .and_then(|count| count.checked_mul(length))
+        parse_millis(text)
             .filter(|ttl| (Self::SHORTEST..=Self::LONGEST).contains(ttl))
             .ok_or_else(|| Error::Malformed("ttl is from 500ms to 30d, written 500ms, 30s, 10m, 1h or 30d".to_owned()))
     }
@@ -124,6 +113,21 @@ impl Lifetime {
             (ttl, owner) => LeaseChange::Lease(Lease { ttl, owner: owner.clone(), ending }),
         }
     }
+}
+
+/// How many milliseconds a text means: a whole number of `ms`, `s`, `m`, `h` or `d`.
+pub(super) fn parse_millis(text: &str) -> Option<u64> {
+    let unit = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let count: u64 = text[..text.len() - unit.len()].parse().ok()?;
+    let length = match unit {
+        "ms" => 1,
+        "s" => SECOND,
+        "m" => 60 * SECOND,
+        "h" => 3_600 * SECOND,
+        "d" => DAY,
+        _ => return None,
+    };
+    count.checked_mul(length)
 }
 
 #[cfg(test)]

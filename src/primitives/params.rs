@@ -52,6 +52,12 @@ impl Params {
         self.0.get(key).filter(|value| !value.is_null())
     }
 
+    /// The value of a key that is there, `null` too.
+    #[must_use]
+    pub fn given(&self, key: &str) -> Option<&Value> {
+        self.0.get(key)
+    }
+
     /// The value of `key` as text; `null` and `""` are refused as `<Word> attribute missing`.
     pub fn text(&self, key: &'static str) -> Result<&str, Error> {
         match self.value(key) {

@@ -59,8 +59,31 @@ impl Pattern {
     /// Whether a path of these segments, or something above it, is what this describes.
     #[must_use]
     pub fn matches<S: AsRef<str>>(&self, path: &[S]) -> bool {
-        let literal: Vec<Segment> = path.iter().map(|word| Segment::Is(word.as_ref().into())).collect();
-        covers(&self.segments, &literal)
+        let pattern = &self.segments;
+        let (mut at, mut word) = (0, 0);
+        // Where the last `**` is tried with one more word than before. An earlier one need not be: whatever it could
+        // leave to what follows it, the later one can as well.
+        let mut again: Option<(usize, usize)> = None;
+        while let Some(segment) = pattern.get(at) {
+            let fits = match segment {
+                Segment::Any => {
+                    again = Some((at + 1, word));
+                    at += 1;
+                    continue;
+                }
+                Segment::One => word < path.len(),
+                Segment::Is(wanted) => path.get(word).is_some_and(|word| **wanted == *word.as_ref()),
+            };
+            (at, word) = match (fits, &mut again) {
+                (true, _) => (at + 1, word + 1),
+                (false, Some((behind, from))) if *from < path.len() => {
+                    *from += 1;
+                    (*behind, *from)
+                }
+                (false, _) => return false,
+            };
+        }
+        true
     }
 
     /// Whether everything that `other` matches is matched by this one too.
@@ -159,6 +182,25 @@ mod tests {
         assert!(!covers("//noah/hosts/h1", "//noah/hosts/h12"));
         assert!(!covers("//noah/hosts/h1", "//noah/hosts/*"));
         assert!(!covers("//noah/*", "//noah/**"));
+    }
+
+    #[test]
+    fn what_is_matched_is_what_covers_the_path_itself() {
+        let words = ["a", "b", "*", "**"];
+        let all = |depth: u32, letters: usize| {
+            (0..=depth).flat_map(move |depth| {
+                (0..letters.pow(depth)).map(move |number| {
+                    (0..depth).map(|at| words[number / letters.pow(at) % letters]).collect::<Vec<_>>()
+                })
+            })
+        };
+        for text in all(5, 4).map(|words| words.iter().fold("//noah".to_owned(), |text, word| text + "/" + word)) {
+            let pattern = pattern(&text);
+            for path in all(4, 2) {
+                let literal: Vec<Segment> = path.iter().map(|word| Segment::Is((*word).into())).collect();
+                assert_eq!(pattern.matches(&path), covers(pattern.segments(), &literal), "{text} {path:?}");
+            }
+        }
     }
 
     #[test]
