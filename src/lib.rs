@@ -6,6 +6,7 @@
 //! - [`primitives`]: hosts, services, applications, configurations, ephemerals, tags, links and watches. Their
 //!   rules, their JSON, and the operations a change of one becomes. Plain data, no I/O.
 //! - [`store`]: commits operations with their events, reads records and the log. SQLite and Redis behind one trait.
+//! - [`access`]: who makes a request, by the token they show, and what they may do.
 //! - [`agents`]: one attempt to bring an event to an endpoint, one file per transport.
 //! - [`watches`]: which events are for which watch, in which order, and when to try again.
 //! - [`http`]: the server; one route table, one table of errors, the front page.
@@ -15,6 +16,7 @@
 //!
 //! `ARCHITECTURE.md` follows one PUT through all of them to a finished run.
 
+pub mod access;
 pub mod agents;
 pub mod cli;
 pub mod client;

@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::{
     agents::{self, Egress, egress::Rules},
+    primitives::Policy,
     store,
 };
 use layers::Layers;
@@ -34,8 +35,12 @@ pub struct Settings {
     pub agents: bool,
     /// The directory of plug-ins.
     pub plugins: Option<PathBuf>,
-    /// Whether listening beyond loopback is meant.
+    /// Whether those who show nothing may do beyond loopback what they may do on it.
     pub insecure: bool,
+    /// The file with the secret of a token that may do everything.
+    pub bootstrap_token_file: Option<PathBuf>,
+    /// `[access]`: what those may do who show nothing.
+    pub access: Anonymous,
     /// The longest data of an ephemeral.
     pub ephemeral_max_bytes: usize,
     /// The longest JSON body.
@@ -54,6 +59,15 @@ pub struct Settings {
     pub delivery: Delivery,
     /// `[egress]`: what deliveries may connect to.
     pub egress: Rules,
+}
+
+/// `[access]`
+#[derive(Debug, Clone)]
+pub struct Anonymous {
+    /// On this machine's loopback.
+    pub loopback: Policy,
+    /// Beyond.
+    pub anonymous: Policy,
 }
 
 /// `[log]`

@@ -36,7 +36,7 @@ pub struct Args {
     /// Where to answer /metrics, /healthz, /readyz and /version
     #[arg(long, value_name = "ADDRESS:PORT", default_value = ANYWHERE)]
     listen: String,
-    /// Listen beyond loopback, although nothing asks who a client is
+    /// Let those who show no token see beyond loopback what they may see on it
     #[arg(long)]
     insecure: bool,
     /// human or json

@@ -43,9 +43,18 @@ pub struct Args {
     /// A directory with plug-ins: executables noah-agent-SCHEME
     #[arg(long, value_name = "DIR")]
     plugins: Option<String>,
-    /// Listen beyond loopback, although nothing asks who a client is
+    /// Let those who show no token do beyond loopback what they may do on it
     #[arg(long)]
     insecure: bool,
+    /// A file with the secret of a token that may do everything
+    #[arg(long, value_name = "FILE")]
+    bootstrap_token_file: Option<String>,
+    /// What those may do on loopback who show no token: all=//noah
+    #[arg(long, value_name = "RULE,…")]
+    access_loopback: Option<String>,
+    /// What those may do beyond loopback who show no token
+    #[arg(long, value_name = "RULE,…")]
+    access_anonymous: Option<String>,
     /// The longest data of an ephemeral
     #[arg(long, value_name = "BYTES")]
     ephemeral_max_bytes: Option<String>,
@@ -125,6 +134,9 @@ impl Args {
             ("agents", self.no_agents.then(|| "false".to_owned())),
             ("plugins", self.plugins),
             ("insecure", self.insecure.then(|| "true".to_owned())),
+            ("bootstrap_token_file", self.bootstrap_token_file),
+            ("access.loopback", self.access_loopback),
+            ("access.anonymous", self.access_anonymous),
             ("ephemeral_max_bytes", self.ephemeral_max_bytes),
             ("body_max_bytes", self.body_max_bytes),
             ("header_max_bytes", self.header_max_bytes),
@@ -162,7 +174,15 @@ impl Args {
 }
 
 async fn serve(settings: &Settings) -> Done {
-    let application = start(settings).await?;
+    let mut application = start(settings).await?;
+    if let Some(first) = application.first_token() {
+        tokio::spawn(async move {
+            if let Ok(secret) = first.await {
+                // Where nobody reads stdout there is nobody to be told.
+                let _ = output::text(&format!("admin token (shown once): {}", secret.reveal()));
+            }
+        });
+    }
     output::text(&format!("listening on http://{}", application.addr()))?;
     until_stopped(application).await
 }

@@ -13,13 +13,16 @@ use uuid::Uuid;
 use super::{
     answer::Answer,
     error::{Cause, Failure},
+    guard::forbidden,
     request::Request,
+    rights,
     routes::{Object, Resource, Verb},
 };
 use crate::{
+    access::Access,
     agents::Agents,
     primitives::{
-        Check, Collection, Commit, Committed, Error, Frame, Key, Lifetime, Plan, Record, When, application,
+        Check, Collection, Commit, Committed, Error, Frame, Key, Lifetime, Pattern, Plan, Record, When, application,
         configuration, ephemeral, host, link, service, session, tag, watch,
     },
     store::{Feed, Store, StoreError},
@@ -28,7 +31,7 @@ use crate::{
 
 /// How long a watch is tried to be registered while other servers register some for the same endpoint. Of those
 /// that try at the same time one succeeds each time.
-const TRY: Duration = Duration::from_secs(5);
+pub(super) const TRY: Duration = Duration::from_secs(5);
 
 pub(super) type Result<T = Answer> = std::result::Result<T, Failure>;
 
@@ -37,6 +40,7 @@ pub(super) type Result<T = Answer> = std::result::Result<T, Failure>;
 pub struct Api {
     pub(super) store: Arc<dyn Store>,
     pub(super) feed: Feed,
+    pub(super) access: Arc<Access>,
     pub(super) probe: Option<Probe>,
     pub(super) ephemeral_max_bytes: usize,
     agents: Agents,
@@ -47,21 +51,23 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API over `store`, which takes watches for endpoints of `agents`. Streams end when `stopping` is true.
+    /// The API over `store` and the `feed` of its log, which takes watches for endpoints of `agents`. Streams end when `stopping` is true.
     /// `probe` is of this process's dispatcher, if it has one. An ephemeral in a transaction has at most
     /// `ephemeral_max_bytes`.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
+        feed: Feed,
+        access: Arc<Access>,
         agents: Agents,
         probe: Option<Probe>,
         stopping: Receiver<bool>,
         ephemeral_max_bytes: usize,
     ) -> Self {
-        let feed = Feed::new(Arc::clone(&store));
         Self {
             store,
             feed,
+            access,
             probe,
             ephemeral_max_bytes,
             agents,
@@ -118,6 +124,7 @@ impl Api {
             }
             Resource::All(Collection::Watches) => {
                 let wanted = watch::parse(body, &self.agents.schemes())?;
+                may_watch(request, &wanted.watch.pattern)?;
                 let done = self.register(&wanted, None, lifetime, request).await?;
                 Ok(changed(&watch::put_answer(&wanted, &done), &done, 0))
             }
@@ -146,6 +153,9 @@ impl Api {
                 let done = self.register(&wanted, Some(check), lifetime, request).await?;
                 Ok(changed(&done.record(0).map(watch::name), &done, 0))
             }
+            Resource::All(Collection::Tokens) => self.make_token(request).await,
+            Resource::Token(name) => self.change_token(name, request).await,
+            Resource::Rotate(name) => self.rotate_token(name, request).await,
             Resource::Paused(name, paused) => self.pause(name, *paused, request).await,
             Resource::Redrive(name, revision) => self.redrive(name, *revision, request).await,
             _ => Err(wrong_verb(resource)),
@@ -194,7 +204,9 @@ impl Api {
                 Ok(gone(&ephemeral::delete_answer(path, &done), &done))
             }
             Resource::All(Collection::Watches) => {
-                let done = self.commit(&watch::delete(body, when, owner.as_ref())?).await?;
+                let plan = watch::delete(body, when, owner.as_ref())?;
+                may_watch(request, &watch::named_in(body)?)?;
+                let done = self.commit(&plan).await?;
                 Ok(gone(&watch::change_answer(&done), &done))
             }
             Resource::Session(id) => {
@@ -203,6 +215,7 @@ impl Api {
             }
             Resource::Lock(name) => self.release(name, request).await,
             Resource::Watch(name) => self.remove_watch(name, owner.as_ref(), request).await,
+            Resource::Token(name) => self.revoke_token(name, request).await,
             Resource::Letters(name, revision) => self.discard(name, *revision, request).await,
             Resource::TagOn(key) => self.edited(&tag::delete(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Record(key)) => self.edited(&link::delete(key.clone(), body, when)?).await,
@@ -275,6 +288,11 @@ impl Api {
         }
         Err(Error::Contended.into())
     }
+}
+
+/// Refuses a watch of what the caller may not watch.
+fn may_watch(request: &Request, pattern: &Pattern) -> Result<()> {
+    rights::may_watch(request.caller.policy(), pattern).map_err(|missing| forbidden(&request.caller, missing))
 }
 
 /// The answer to a change, with the revision of what operation `op` left.

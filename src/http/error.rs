@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::{
     answer::{JSON, REVISION, WAIT, wait_word},
+    rights::Missing,
     routes::Verb,
 };
-use crate::{primitives::Error, store::StoreError};
+use crate::{access::Denied, primitives::Error, store::StoreError};
 
 /// The statuses that a failure has, but for faults of the server itself, and what each means.
 pub const STATUSES: [(u16, &str); 12] = [
@@ -50,6 +51,12 @@ pub(super) enum Cause {
     HeadTooLarge(usize),
     /// The log was trimmed faster than a snapshot could be taken.
     Overtaken,
+    /// It is not known who the caller is.
+    Denied(Denied),
+    /// Who shows nothing may not do this.
+    NoToken(Missing),
+    /// The token may not do this.
+    Forbidden(Missing),
     /// The body is not said to be JSON, where a web page could otherwise send it unasked.
     NotJson,
     /// The body did not arrive in time.
@@ -79,6 +86,12 @@ impl Failure {
         Self::from(Error::NotFound).at(Some(revision))
     }
 
+    /// Whether it is this error of the domain.
+    #[must_use]
+    pub fn is(&self, error: &Error) -> bool {
+        matches!(&self.cause, Cause::Domain(own) if own == error)
+    }
+
     /// The answer, logged where the fault is ours.
     #[must_use]
     pub fn respond(&self) -> HttpResponse {
@@ -98,10 +111,20 @@ impl Failure {
             Cause::WrongVerb(verbs) => {
                 response.insert_header((header::ALLOW, allow(verbs)));
             }
+            Cause::NoToken(_)
+            | Cause::Denied(Denied::Unreadable | Denied::Wrong | Denied::Expired | Denied::Revoked) => {
+                response.insert_header((header::WWW_AUTHENTICATE, CHALLENGE));
+            }
+            Cause::Denied(Denied::TooMany(seconds)) => {
+                response.insert_header((header::RETRY_AFTER, *seconds));
+            }
             Cause::Domain(Error::Precondition(Some(revision))) => {
                 response.insert_header((header::ETAG, format!("\"{revision}\"")));
             }
-            Cause::Store(StoreError::Unavailable(_)) | Cause::Domain(Error::Contended) | Cause::Overtaken => {
+            Cause::Store(StoreError::Unavailable(_))
+            | Cause::Denied(Denied::Store(StoreError::Unavailable(_)))
+            | Cause::Domain(Error::Contended)
+            | Cause::Overtaken => {
                 response.insert_header((header::RETRY_AFTER, "1"));
             }
             _ => {}
@@ -135,6 +158,15 @@ impl Cause {
     fn told(&self) -> (StatusCode, String, Option<String>) {
         match self {
             Self::Domain(error) => (domain_status(error), error.to_string(), error.hint()),
+            Self::Denied(denied) => told_denied(denied),
+            Self::NoToken(missing) => {
+                (StatusCode::UNAUTHORIZED, format!("This needs a token that may {missing}"), Some(SHOW.to_owned()))
+            }
+            Self::Forbidden(missing) => (
+                StatusCode::FORBIDDEN,
+                format!("The token may not {missing}"),
+                Some("GET /whoami tells what it may do; `noah token change` gives it more".to_owned()),
+            ),
             Self::Store(StoreError::Unavailable(_)) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The store is not available".to_owned(),
@@ -190,6 +222,41 @@ impl Cause {
             Self::Broken => {
                 (StatusCode::BAD_REQUEST, "The request body is incomplete or badly framed".to_owned(), None)
             }
+        }
+    }
+}
+
+/// What a client is told that shows nothing, or something that is not known.
+const CHALLENGE: &str = "Bearer realm=\"noah\", Basic realm=\"noah\"";
+const SHOW: &str = "send Authorization: Bearer SECRET, or HTTP Basic with the secret as the password; commands of noah \
+                    take NOAH_TOKEN or --token-file";
+
+fn told_denied(denied: &Denied) -> (StatusCode, String, Option<String>) {
+    let unauthorized = |words: &str, hint: &str| (StatusCode::UNAUTHORIZED, words.to_owned(), Some(hint.to_owned()));
+    match denied {
+        Denied::Unreadable => unauthorized("The Authorization header cannot be read", SHOW),
+        Denied::Wrong => {
+            unauthorized("There is no such token", "check the secret; it may have been revoked or rotated")
+        }
+        Denied::Expired => unauthorized(
+            "The token has expired",
+            "have it given more time with `noah token change NAME --ttl 30d`, or another one made",
+        ),
+        Denied::Revoked => unauthorized("The token was revoked or rotated meanwhile", "use the one that replaces it"),
+        Denied::TooMany(seconds) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many requests with a wrong token came from this address".to_owned(),
+            Some(format!("check the secret, and try again in {seconds} s; a right token is let through at any time")),
+        ),
+        Denied::Store(error) => {
+            let hint = "it is not known who you are while it cannot be asked; try again in a second";
+            let (status, message, _) = match error {
+                StoreError::Unavailable(_) => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "The store is not available".to_owned(), ())
+                }
+                _ => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error".to_owned(), ()),
+            };
+            (status, message, Some(hint.to_owned()))
         }
     }
 }
@@ -270,6 +337,12 @@ impl From<Cause> for Failure {
     }
 }
 
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        Cause::Denied(denied).into()
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Cause::Domain(error).into()
@@ -285,6 +358,11 @@ impl From<StoreError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::primitives::Right;
+
+    fn missing() -> Missing {
+        Missing { rights: &[Right::Read], pattern: "//noah/hosts".to_owned() }
+    }
 
     #[test]
     fn every_cause_has_its_status() {
@@ -310,6 +388,15 @@ mod tests {
             (Cause::HeadTooLarge(1).into(), 431),
             (Cause::Overtaken.into(), 503),
             (Cause::NotJson.into(), 415),
+            (Denied::Unreadable.into(), 401),
+            (Denied::Wrong.into(), 401),
+            (Denied::Expired.into(), 401),
+            (Denied::Revoked.into(), 401),
+            (Denied::TooMany(1).into(), 429),
+            (Denied::Store(StoreError::Unavailable("x".to_owned())).into(), 503),
+            (Denied::Store(StoreError::Corrupt("x".to_owned())).into(), 500),
+            (Cause::NoToken(missing()).into(), 401),
+            (Cause::Forbidden(missing()).into(), 403),
             (Cause::Slow.into(), 408),
             (operation(Error::Precondition(Some(1))).into(), 409),
             (operation(Error::NotFound).into(), 409),

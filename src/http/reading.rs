@@ -16,13 +16,13 @@ use super::{
     live, openapi,
     request::Request,
     routes::Resource,
-    snapshot,
+    snapshot, tokens,
     waiting::Look,
 };
 use crate::{
     primitives::{
         Collection, Error, Frame, Key, Query, Reading, Record, View, application, configuration, ephemeral, host, link,
-        rfc3339, service, session, tag, watch,
+        rfc3339, service, session, tag, token, watch,
     },
     watches::statuses,
 };
@@ -45,6 +45,8 @@ impl Api {
             }
             Resource::Metrics => self.metrics().await,
             Resource::OpenApi => Ok(Answer::raw("application/json", openapi::text())),
+            Resource::WhoAmI => Ok(tokens::whoami(&request.caller)),
+            Resource::Token(name) => self.token_named(name).await,
             Resource::Events => self.events(request).await,
             Resource::Convergence => self.convergence(request).await,
             Resource::Snapshot => snapshot::answer(self.store.as_ref(), request.head_only).await,
@@ -97,6 +99,7 @@ impl Api {
             | Resource::WatchOn(_)
             | Resource::Paused(..)
             | Resource::Redrive(..)
+            | Resource::Rotate(_)
             | Resource::Transaction => Err(wrong_verb(resource)),
         }
     }
@@ -139,6 +142,7 @@ impl Api {
         let found = page.found(look.read(&[page.query()], Reading::shown).await?)?;
         let answer = match collection {
             Collection::Watches => Answer::json(&watch::list(&found.records)),
+            Collection::Tokens => Answer::json(&token::list(&found.records)),
             Collection::Ephemerals => Answer::json(&ephemeral_list(&found.records)),
             _ if short => Answer::json(&configuration::short(&found.records, |key| request.url_of(key))),
             _ => Answer::json(&found.by_name()),
@@ -177,7 +181,7 @@ impl Api {
 
     /// `/`: a page for those who take HTML, the index for those who take JSON or did not say.
     async fn index(&self, request: &Request) -> Result {
-        if request.accept.is_some() && request.accepts("text/html") {
+        if request.wants_page() {
             let reading = self.store.read(&dashboard::queries()).await?;
             let statuses = statuses(self.store.as_ref(), dashboard::watches_of(&reading)).await?;
             let page = dashboard::page(&reading, &statuses, &self.store.version().await);

@@ -16,7 +16,10 @@ use super::{
     error::{Cause, Failure},
     target::{Parameters, encode},
 };
-use crate::primitives::{self, Error, Key, When};
+use crate::{
+    access::Identity,
+    primitives::{self, Error, Key, When},
+};
 
 /// What of a request the handlers look at, besides its verb and its resource.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub struct Request {
     pub accept: Option<String>,
     /// How the client reached this server: `http://host:port`.
     pub base_url: String,
+    /// Who makes it.
+    pub caller: Identity,
     /// The body.
     pub body: Bytes,
     /// Told when the client hangs up.
@@ -46,8 +51,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// Reads the head of a request, and the body that was read before.
-    pub fn new(request: &HttpRequest, body: Bytes) -> Result<Self, Failure> {
+    /// Reads the head of a request; its caller is known before, and its body is read behind.
+    pub fn new(request: &HttpRequest, caller: Identity) -> Result<Self, Failure> {
         let headers = request.headers();
         let none_match = revisions(headers, header::IF_NONE_MATCH);
         if !request.method().is_safe() && none_match.as_ref().is_some_and(|revisions| !revisions.is_empty()) {
@@ -67,7 +72,8 @@ impl Request {
             last_event_id: headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(ToOwned::to_owned),
             accept: text(headers, header::ACCEPT).map(ToOwned::to_owned),
             base_url: base_url(request),
-            body,
+            caller,
+            body: Bytes::new(),
             hang_up: request.conn_data::<HangUp>().cloned(),
         })
     }
@@ -92,6 +98,12 @@ impl Request {
         let weight = |parameter: &str| parameter.trim().strip_prefix("q=")?.parse::<f32>().ok();
         let taken = move |range: &&str| !range.split(';').skip(1).any(|parameter| weight(parameter) == Some(0.0));
         ranges.filter(taken).map(|range| range.split(';').next().unwrap_or_default().trim())
+    }
+
+    /// Whether the front page is wanted where it is.
+    #[must_use]
+    pub fn wants_page(&self) -> bool {
+        self.accept.is_some() && self.accepts("text/html")
     }
 
     /// Whether the client takes a media type by its own name.

@@ -76,6 +76,12 @@ pub enum Resource {
     Convergence,
     /// `/txn`
     Transaction,
+    /// `/whoami`
+    WhoAmI,
+    /// `/tokens/ID`, `/tokens/NAME`
+    Token(Name),
+    /// `/tokens/ID/rotate`, `/tokens/NAME/rotate`
+    Rotate(Name),
     /// `/hosts` and so on
     All(Collection),
     /// `/hosts/H`
@@ -130,7 +136,7 @@ impl Resource {
         use Verb::{Delete, Get, Post, Put};
         match self {
             Self::All(Collection::Watches) => &[Get, Put, Delete],
-            Self::All(Collection::Sessions) => &[Get, Put],
+            Self::All(Collection::Sessions | Collection::Tokens) => &[Get, Put],
             Self::Host(_)
             | Self::ServiceOnHost(..)
             | Self::Application(_)
@@ -138,10 +144,11 @@ impl Resource {
             | Self::Configuration(_)
             | Self::Ephemeral(_)
             | Self::Session(_)
-            | Self::Lock(_) => &[Get, Put, Delete],
+            | Self::Lock(_)
+            | Self::Token(_) => &[Get, Put, Delete],
             Self::Service(_) => &[Get, Delete],
             Self::TagOn(_) | Self::LinkOn(_) => &[Put, Delete],
-            Self::WatchOn(_) | Self::Paused(..) | Self::Redrive(..) => &[Put],
+            Self::WatchOn(_) | Self::Paused(..) | Self::Redrive(..) | Self::Rotate(_) => &[Put],
             Self::Watch(_) | Self::Letters(..) => &[Get, Delete],
             Self::Transaction => &[Post],
             _ => &[Get],
@@ -180,6 +187,7 @@ pub fn resource(verb: Verb, path: &Path) -> Result<Resource, Error> {
         ["snapshot"] => Resource::Snapshot,
         ["convergence"] => Resource::Convergence,
         ["txn"] => Resource::Transaction,
+        ["whoami"] => Resource::WhoAmI,
         [collection] if is_listed(collection) => Resource::All(Collection::parse(collection).ok_or(Error::NotFound)?),
         [kind, _, verb_at_end] if changes && VERBS_AT_END.contains(verb_at_end) && *kind != "tags" => {
             return if slash { Err(Error::NotFound) } else { on_named(kind, words[1], verb_at_end) };
@@ -205,6 +213,8 @@ pub fn resource(verb: Verb, path: &Path) -> Result<Resource, Error> {
         ["sessions", id] => Resource::Session(Uuid::parse_str(id).map_err(|_| session::UNKNOWN)?),
         ["locks", lock] => Resource::Lock(name(lock)?),
         ["tags", tag] => Resource::Tag(name(tag)?),
+        ["tokens", token] => Resource::Token(name(token)?),
+        ["tokens", token, "rotate"] => Resource::Rotate(name(token)?),
         ["watches", watch, of_it @ ..] if !slash => of_watch(watch, of_it)?,
         [first, ..] if Collection::parse(first).is_some_and(|kind| kind != Collection::Links) => {
             return Err(Error::NotFound);

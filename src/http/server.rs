@@ -24,17 +24,20 @@ use super::{
     api::Api,
     bare::Connection,
     error::{Cause, Failure},
+    guard,
     patience::IDLE,
     request::{Request, read_body, says_json},
+    rights,
     routes::{Resource, Verb, resource},
     target::Path,
     unread::closing,
 };
 use crate::{
+    access::{Access, FirstToken},
     agents::Agents,
     primitives::Error,
     settings::Settings,
-    store::{self, Store, Sweeper, Trimmer},
+    store::{self, Feed, Store, Sweeper, Trimmer},
     watches::{self, Dispatcher, Schedule},
 };
 
@@ -54,12 +57,14 @@ pub struct Application {
     context: Context,
     stop: watch::Sender<bool>,
     shutdown_deadline: Duration,
+    first_token: Option<FirstToken>,
 }
 
 /// What every request needs.
 #[derive(Clone)]
 struct Context {
     api: Api,
+    access: Arc<Access>,
     has_api: bool,
     ephemeral_max_bytes: usize,
     body_max_bytes: usize,
@@ -98,6 +103,9 @@ impl Application {
             true => Some(Sweeper::start(Arc::clone(&store)).await),
             false => None,
         };
+        let feed = Feed::new(Arc::clone(&store));
+        let access = Access::start(Arc::clone(&store), feed.clone(), guard::anonymous(settings)).await;
+        let first_token = guard::first_tokens(settings)?.make(Arc::clone(&store)).await?;
         let agents = Agents::new(&settings.agent_options())?;
         let dispatcher =
             settings.agents.then(|| Dispatcher::start(Arc::clone(&store), agents.clone(), dispatching(settings)));
@@ -106,11 +114,14 @@ impl Application {
         let context = Context {
             api: Api::new(
                 Arc::clone(&store),
+                feed,
+                Arc::clone(&access),
                 agents,
                 dispatcher.as_ref().map(Dispatcher::probe),
                 stop.subscribe(),
                 settings.ephemeral_max_bytes,
             ),
+            access,
             has_api: settings.api,
             ephemeral_max_bytes: settings.ephemeral_max_bytes,
             body_max_bytes: settings.body_max_bytes,
@@ -118,7 +129,13 @@ impl Application {
             request_timeout: settings.request_timeout,
         };
         let shutdown_deadline = settings.shutdown_deadline;
-        Ok(Self { listener, addr, store, dispatcher, trimmer, sweeper, context, stop, shutdown_deadline })
+        let first_token = Some(first_token);
+        Ok(Self { listener, addr, store, dispatcher, trimmer, sweeper, context, stop, shutdown_deadline, first_token })
+    }
+
+    /// Comes with the secret of a token that this server makes because there is none; it is nowhere else.
+    pub fn first_token(&mut self) -> Option<FirstToken> {
+        self.first_token.take()
     }
 
     /// Where it listens.
@@ -252,6 +269,35 @@ async fn answer(context: &Context, request: &HttpRequest, payload: &mut Payload)
     if head > context.header_max_bytes {
         return Err(Cause::HeadTooLarge(context.header_max_bytes).into());
     }
+    let found = find(request);
+    // Whoever shows something wrong is told so before anything else, but for what is open to all.
+    let caller = match &found {
+        Ok((_, resource)) if rights::is_open(resource) => guard::stranger(&context.access, request),
+        _ => guard::caller(&context.access, request).await?,
+    };
+    let (verb, resource) = found?;
+    if !context.has_api && !resource.is_about_the_process() {
+        return Err(Cause::AgentOnly.into());
+    }
+    let mut asked = Request::new(request, caller)?;
+    guard::check(&asked.caller, verb, &resource, &asked)?;
+    if verb == Verb::Post && !says_json(request) {
+        return Err(Cause::NotJson.into());
+    }
+    let limit = match resource {
+        Resource::Ephemeral(_) if verb == Verb::Put => context.ephemeral_max_bytes,
+        _ => context.body_max_bytes,
+    };
+    asked.body = read_body(request, payload, limit, context.request_timeout).await?;
+    let answer = context.api.answer(verb, &resource, &asked).await;
+    if guard::takes_long(verb, &resource) && !rights::is_open(&resource) {
+        guard::check(&context.access.still(&asked.caller)?, verb, &resource, &asked)?;
+    }
+    Ok((answer?, asked))
+}
+
+/// Which verb and which resource a request names, if these go together.
+fn find(request: &HttpRequest) -> Result<(Verb, Resource), Failure> {
     let path = Path::new(request.uri().path());
     let Some(verb) = Verb::parse(request.method().as_str()) else {
         // Nothing is done with such a verb; a path that is something is told apart from one that is nothing.
@@ -272,17 +318,5 @@ async fn answer(context: &Context, request: &HttpRequest, payload: &mut Payload)
     if !resource.verbs().contains(&verb) {
         return Err(Cause::WrongVerb(resource.verbs()).into());
     }
-    if !context.has_api && !resource.is_about_the_process() {
-        return Err(Cause::AgentOnly.into());
-    }
-    if verb == Verb::Post && !says_json(request) {
-        return Err(Cause::NotJson.into());
-    }
-    let limit = match resource {
-        Resource::Ephemeral(_) if verb == Verb::Put => context.ephemeral_max_bytes,
-        _ => context.body_max_bytes,
-    };
-    let body = read_body(request, payload, limit, context.request_timeout).await?;
-    let request = Request::new(request, body)?;
-    Ok((context.api.answer(verb, &resource, &request).await?, request))
+    Ok((verb, resource))
 }

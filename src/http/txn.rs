@@ -4,7 +4,9 @@
 use super::{
     answer::Answer,
     api::{Api, Result, unconditional},
+    guard::forbidden,
     request::Request,
+    rights,
     routes::{self, Object, Resource, resource},
     target::Path,
 };
@@ -27,7 +29,10 @@ impl Api {
         for (op, text) in transaction::parse(&request.body)?.into_iter().enumerate() {
             let unread = |error| Error::Operation { op, what: String::new(), error: Box::new(error) };
             let operation = Operation::parse(text).map_err(unread)?;
-            let (subject, plan) = self.plan(&operation).map_err(|error| transaction::refused(op, &operation, error))?;
+            let resource = self.subject(&operation).map_err(|error| transaction::refused(op, &operation, error))?;
+            may(request, &operation, &resource)?;
+            let (subject, plan) =
+                self.plan(&operation, resource).map_err(|error| transaction::refused(op, &operation, error))?;
             planned.push((operation, subject, plan));
         }
         let transaction = Transaction::new(planned)?;
@@ -35,17 +40,16 @@ impl Api {
         Ok(Answer::json(&transaction.answer(&done)).at(done.revision))
     }
 
-    /// The record that an operation is about, and what it becomes.
-    fn plan(&self, operation: &Operation<'_>) -> Planned {
-        let verb = match operation.verb {
-            Verb::Put => routes::Verb::Put,
-            Verb::Delete => routes::Verb::Delete,
-            Verb::Check => routes::Verb::Get,
-        };
-        let resource = resource(verb, &Path::new(&operation.path)).map_err(|error| match error {
+    /// What an operation is about.
+    fn subject(&self, operation: &Operation<'_>) -> std::result::Result<Resource, Error> {
+        resource(verb(operation), &Path::new(&operation.path)).map_err(|error| match error {
             Error::NotFound | Error::Unknown(_) => nothing_there(operation),
             other => other,
-        })?;
+        })
+    }
+
+    /// The record that an operation is about, and what it becomes.
+    fn plan(&self, operation: &Operation<'_>, resource: Resource) -> Planned {
         if operation.verb != Verb::Put {
             operation.without_lifetime()?;
         }
@@ -55,6 +59,21 @@ impl Api {
             Verb::Check => check(resource, operation),
         }
     }
+}
+
+/// The verb of a request that does the same.
+fn verb(operation: &Operation<'_>) -> routes::Verb {
+    match operation.verb {
+        Verb::Put => routes::Verb::Put,
+        Verb::Delete => routes::Verb::Delete,
+        Verb::Check => routes::Verb::Get,
+    }
+}
+
+/// Refuses an operation that the caller may not do by itself.
+fn may(request: &Request, operation: &Operation<'_>, resource: &Resource) -> Result<()> {
+    rights::check(request.caller.policy(), verb(operation), resource, false)
+        .map_err(|missing| forbidden(&request.caller, missing))
 }
 
 fn put(resource: Resource, operation: &Operation<'_>, limit: usize) -> Planned {

@@ -85,13 +85,14 @@ impl<'a> Until<'a> {
         Self { api, request, at }
     }
 
-    /// Comes to its end with the time, with the server's, or with the client's interest.
+    /// Comes to its end with the time, with the server's, with the client's interest, or with its token.
     pub async fn over(&self) {
         let mut stopping = self.api.stopping.clone();
         tokio::select! {
             () = sleep_until(self.at) => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
             () = self.request.hung_up() => {}
+            () = self.api.access.over(&self.request.caller) => {}
         }
     }
 }

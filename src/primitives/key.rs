@@ -195,6 +195,25 @@ impl Key {
         decode_segment(self.rest().split('/').next().unwrap_or_default())
     }
 
+    /// The segments that patterns and policies are matched against, below `//noah`, for what is no watch: those of
+    /// [`Event::segments`](super::Event::segments).
+    #[must_use]
+    pub fn segments(&self) -> Vec<String> {
+        let (collection, rest) = self.parts();
+        let mut segments = vec![collection.to_owned()];
+        match self.collection() {
+            // Its path is not escaped, so there is nothing to decode.
+            Collection::Ephemerals => segments.extend(rest.split('/').map(ToOwned::to_owned)),
+            Collection::Locks => segments.push(self.first().into_owned()),
+            Collection::Links => {
+                let name = decode_segment(rest);
+                segments.push(name.strip_prefix('/').unwrap_or(&name).to_owned());
+            }
+            _ => segments.extend(rest.split('/').map(|segment| decode_segment(segment).into_owned())),
+        }
+        segments
+    }
+
     fn parts(&self) -> (&str, &str) {
         self.0.split_once('/').expect("every constructor puts a slash after the collection")
     }

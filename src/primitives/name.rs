@@ -4,7 +4,7 @@ use super::Error;
 
 /// The name of a host, service, application, configuration, tag or link: UTF-8, 1 to 255 bytes,
 /// without control characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(String);
 
 impl Name {

@@ -133,7 +133,8 @@ fn flatten(prefix: &str, table: Table, each: &mut impl FnMut(String, Value)) {
         match value {
             Value::Table(inner) if !inner.is_empty() => flatten(&key, inner, each),
             Value::Table(_)
-                if prefix.is_empty() && ["log", "retention", "delivery", "egress"].contains(&key.as_str()) => {}
+                if prefix.is_empty()
+                    && ["access", "log", "retention", "delivery", "egress"].contains(&key.as_str()) => {}
             value => each(key, value),
         }
     }

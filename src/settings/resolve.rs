@@ -5,11 +5,12 @@ use std::{fmt::Display, path::PathBuf, time::Duration};
 use url::Url;
 
 use super::{
-    Delivery, LEVELS, Log, LogFormat, Settings, SettingsError, address, is_level, layers::Layers, parse_duration,
-    refuse_exposed,
+    Anonymous, Delivery, LEVELS, Log, LogFormat, Settings, SettingsError, address, is_level, layers::Layers,
+    parse_duration,
 };
 use crate::{
     agents::egress::{Rule, Rules},
+    primitives::{Policy, Rule as Allowed},
     store,
 };
 
@@ -35,6 +36,11 @@ pub(super) fn resolve(layers: &Layers, port: Option<u16>) -> Result<Settings, Se
         agents: flag(layers, "agents")?,
         plugins: directory(layers, "plugins")?,
         insecure: flag(layers, "insecure")?,
+        bootstrap_token_file: file(layers, "bootstrap_token_file")?,
+        access: Anonymous {
+            loopback: policy(layers, "access.loopback")?,
+            anonymous: policy(layers, "access.anonymous")?,
+        },
         ephemeral_max_bytes: size(layers, "ephemeral_max_bytes", 1, MAX_BYTES)?,
         body_max_bytes: size(layers, "body_max_bytes", 64, MAX_BYTES)?,
         header_max_bytes: size(layers, "header_max_bytes", 1024, 65536)?,
@@ -45,7 +51,6 @@ pub(super) fn resolve(layers: &Layers, port: Option<u16>) -> Result<Settings, Se
         delivery: delivery(layers)?,
         egress: Rules { allow: egress(layers, "egress.allow")?, deny: egress(layers, "egress.deny")? },
     };
-    refuse_exposed(settings.listen, settings.insecure)?;
     Ok(settings)
 }
 
@@ -135,6 +140,28 @@ fn egress(layers: &Layers, key: &str) -> Result<Vec<Rule>, SettingsError> {
     let wrong = texts.iter().find(|text| Rule::parse(text).is_none()).cloned().unwrap_or_default();
     let allowed = format!("{allowed}, and {wrong:?} is none of these");
     layers.read(key, &allowed, |_| texts.iter().map(|text| Rule::parse(text)).collect())
+}
+
+/// The rules of a policy. A flag or a variable has commas between the rights of a rule as well as between rules; only the
+/// last right of a rule has `=` behind it.
+fn policy(layers: &Layers, key: &str) -> Result<Policy, SettingsError> {
+    let allowed = "a list of rules, like \"read,write=//noah/ephemerals\" or \"all=//noah\", in quotes";
+    let rules: Vec<String> = layers.read(key, allowed, |value| {
+        let mut rules = vec![String::new()];
+        for part in value.as_array()? {
+            let last = rules.last_mut()?;
+            let between = if last.is_empty() { "" } else { "," };
+            *last = format!("{last}{between}{}", part.as_str()?);
+            if last.contains('=') {
+                rules.push(String::new());
+            }
+        }
+        rules.retain(|rule| !rule.is_empty());
+        Some(rules)
+    })?;
+    let wrong = rules.iter().find_map(|rule| Allowed::parse(rule).err()).map(|error| format!(". {error}"));
+    let allowed = format!("{allowed}{}", wrong.unwrap_or_default());
+    layers.read(key, &allowed, |_| Policy::parse(&rules).ok())
 }
 
 /// A file, or none; what is in it is looked at when it is used.

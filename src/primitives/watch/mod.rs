@@ -210,6 +210,12 @@ pub fn delete(body: &[u8], when: &When, owner: Option<&Key>) -> Result<Plan, Err
     Ok(delete_at(Key::watch(pattern, endpoint), when, owner))
 }
 
+/// The pattern that the body of [`delete`] names; one that is none names no watch.
+pub fn named_in(body: &[u8]) -> Result<Pattern, Error> {
+    let params = Params::parse(body, &[PATTERN, ENDPOINT])?;
+    params.value(PATTERN).as_str().and_then(|text| Pattern::parse(text).ok()).ok_or(Error::NotFound)
+}
+
 /// Deletes the watch at a key, and its dead letters with it; where an owner is given, only while it is tied to that.
 #[must_use]
 pub fn delete_at(key: Key, when: &When, owner: Option<&Key>) -> Plan {
@@ -318,6 +324,13 @@ pub fn keys_of(name: &str) -> Vec<Key> {
             && Pattern::parse(pattern).is_ok()
     };
     halves.filter(fits).take(MOST).map(|(pattern, endpoint)| Key::watch(pattern, endpoint)).collect()
+}
+
+/// The patterns that the watch of a name may have, whether there is one or not.
+#[must_use]
+pub fn patterns_of(name: &str) -> Vec<Pattern> {
+    let of = |key: Key| Pattern::parse(decode_segment(key.rest()).split('\t').next()?).ok();
+    keys_of(name).into_iter().filter_map(of).collect()
 }
 
 /// The pattern and the endpoint of a stored watch, if this version still understands both.
