@@ -1,20 +1,25 @@
 //! How a command is told which server it talks to, and which path.
 
+use std::path::PathBuf;
+
 use url::Url;
 
 use super::failure::Failure;
 pub use crate::client::{Answer, Client, Request, encode_segment, refused};
-use crate::settings::shown_url;
+use crate::{client::secret, settings::shown_url};
 
 /// Where a server listens unless told otherwise.
 const DEFAULT: &str = "http://localhost:5678";
 
-/// `--url`, the same for every client command.
+/// `--url` and `--token-file`, the same for every client command.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Target {
     /// The server
     #[arg(long, env = "NOAH_URL", default_value = DEFAULT, hide_env_values = true)]
     url: String,
+    /// A file with the secret of a token (also NOAH_TOKEN_FILE; or NOAH_TOKEN, the secret itself)
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 impl Target {
@@ -29,7 +34,7 @@ impl Target {
         if !["http", "https"].contains(&base.scheme()) {
             return Err(usage("it starts with neither http:// nor https://"));
         }
-        Client::new(base)
+        Client::new(base)?.with_token(secret::find(self.token_file.as_deref())?.as_ref())
     }
 }
 

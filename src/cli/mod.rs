@@ -28,9 +28,11 @@ mod shutdown;
 mod table;
 mod tail;
 mod terminal;
+mod token;
 mod txn;
 mod version;
 mod watch;
+mod whoami;
 
 use std::process::ExitCode;
 
@@ -81,6 +83,10 @@ enum Command {
     /// Add, list, pause and remove watches, and see how they do
     #[command(subcommand)]
     Watch(watch::Command),
+    /// Make, change, rotate and revoke tokens
+    #[command(subcommand)]
+    Token(token::Command),
+    Whoami(whoami::Args),
     /// Bring the schema of a store up to date
     Migrate(migrate::Args),
     /// Print noah's version
@@ -107,6 +113,8 @@ pub fn run() -> ExitCode {
         Command::Lock(args) => args.run(),
         Command::Session(command) => command.run(),
         Command::Watch(command) => command.run(),
+        Command::Token(command) => command.run(),
+        Command::Whoami(args) => args.run(),
         Command::Migrate(args) => args.run(),
         Command::Version => version::run(),
         Command::Completions(args) => args.run(),

@@ -3,15 +3,23 @@
 
 pub mod failure;
 pub mod keeper;
+pub mod secret;
 
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Method, StatusCode, header, redirect};
+use reqwest::{
+    Method, StatusCode,
+    header::{self, HeaderValue},
+    redirect,
+};
 use serde_json::Value;
 use url::{Host, Url};
 
-use crate::{primitives::Cause, settings::shown_url};
+use crate::{
+    primitives::{Cause, Hidden},
+    settings::shown_url,
+};
 use failure::{Failure, causes};
 
 /// What a segment of a path may hold as it is: the unreserved letters of RFC 3986, and a few that read well.
@@ -25,6 +33,8 @@ const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 pub struct Client {
     base: Url,
     http: reqwest::Client,
+    /// What each request shows of who sends it.
+    authorization: Option<HeaderValue>,
     /// What led to what is written: a command that a poke ran says so in its environment.
     cause: Option<Cause>,
 }
@@ -118,7 +128,20 @@ impl Client {
         let http = builder.build().map_err(|error| Failure::from_error("no HTTP client could be made", &error))?;
         // One that is not as it should be is not worth a failure.
         let cause = std::env::var("NOAH_CAUSE").ok().and_then(|cause| Cause::parse(&cause).ok().flatten());
-        Ok(Self { base, http, cause })
+        Ok(Self { base, http, authorization: None, cause })
+    }
+
+    /// The same client, which shows the secret of a token, if there is one.
+    pub fn with_token(mut self, secret: Option<&Hidden>) -> Result<Self, Failure> {
+        let Some(secret) = secret else { return Ok(self) };
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.reveal()))
+            .map_err(|_| Failure::usage("a token is one line of letters, as `noah token create` shows it"))?;
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        // What the URL says of it would be sent beside. These fail for URLs without a host, which have none.
+        let _ = self.base.set_username("");
+        let _ = self.base.set_password(None);
+        Ok(self)
     }
 
     /// Sends a request; an answer that is no success is a failure with the server's words.
@@ -184,6 +207,9 @@ impl Client {
         let mut builder = self.http.request(request.method, url);
         if posts {
             builder = builder.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(value) = &self.authorization {
+            builder = builder.header(header::AUTHORIZATION, value.clone());
         }
         if let Some(revision) = request.if_match {
             builder = builder.header(header::IF_MATCH, format!("\"{revision}\""));

@@ -99,6 +99,8 @@ pub struct NoahConfig {
     pub host: Option<String>,
     /// How Noah reaches this listener.
     pub advertise: Option<String>,
+    /// The file with the secret of the token that it shows there.
+    pub token_file: Option<PathBuf>,
     /// For how long the host counts as up after the listener was last heard of.
     #[serde(deserialize_with = "duration")]
     pub ttl: Option<Duration>,

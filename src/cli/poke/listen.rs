@@ -6,6 +6,7 @@ use super::hook::HookArgs;
 use crate::{
     agents::amqp::Source,
     cli::{Done, block_on_all_cores, failure::Failure, host_name, keeper::parse_ttl, logging, output, shutdown},
+    client::secret,
     poke::{
         self, Listener, Options,
         config::{self, Config, NoahConfig, OneOrMany, Problem},
@@ -55,6 +56,10 @@ pub struct Listen {
     /// For how long the host counts as up after this was last heard of [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = parse_ttl, requires = "noah")]
     ttl: Option<Duration>,
+    /// A file with the secret of the token for Noah (also NOAH_TOKEN_FILE; or NOAH_TOKEN, the secret itself). What runs is not
+    /// given it
+    #[arg(long, value_name = "FILE", requires = "noah")]
+    token_file: Option<PathBuf>,
     /// Listen beyond loopback, although nothing asks who a client is
     #[arg(long)]
     insecure: bool,
@@ -119,6 +124,7 @@ impl Listen {
             url: self.noah.or(noah.url),
             host: self.host.or(noah.host),
             advertise: self.advertise.or(noah.advertise),
+            token_file: self.token_file.or(noah.token_file),
             ttl: self.ttl.or(noah.ttl),
         };
         let noah = registration(noah)?;
@@ -168,8 +174,9 @@ impl Listen {
 
 /// The Noah to register with, if there is one.
 fn registration(config: NoahConfig) -> Result<Option<Noah>, Failure> {
-    let NoahConfig { url: Some(url), host, advertise, ttl } = config else {
-        let is_said = config.host.is_some() || config.advertise.is_some() || config.ttl.is_some();
+    let NoahConfig { url: Some(url), host, advertise, token_file, ttl } = config else {
+        let is_said =
+            config.host.is_some() || config.advertise.is_some() || config.ttl.is_some() || config.token_file.is_some();
         let lost = || Failure::usage("[noah] has no url: what else is said there is of no use without it");
         return if is_said { Err(lost()) } else { Ok(None) };
     };
@@ -184,6 +191,7 @@ fn registration(config: NoahConfig) -> Result<Option<Noah>, Failure> {
         host: host.unwrap_or_else(host_name),
         advertise: advertise.as_deref().map(|url| read("--advertise", url)).transpose()?,
         ttl,
+        token: secret::find(token_file.as_deref())?,
     }))
 }
 

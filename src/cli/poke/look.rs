@@ -1,13 +1,18 @@
+use std::path::PathBuf;
+
 use reqwest::Method;
 use serde_json::Value;
 use url::Url;
 
-use crate::cli::{
-    Done, block_on,
-    client::{Client, Request},
-    failure::Failure,
-    output::{self, Output},
-    table::Table,
+use crate::{
+    cli::{
+        Done, block_on,
+        client::{Client, Request},
+        failure::Failure,
+        output::{self, Output},
+        table::Table,
+    },
+    client::secret,
 };
 
 /// What can be looked at on the node.
@@ -27,6 +32,9 @@ struct Target {
     /// The listener
     #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL")]
     url: Url,
+    /// A file with one of the listener's tokens, to look from another machine
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -71,7 +79,8 @@ impl Command {
 
 impl Target {
     fn client(&self) -> Result<Client, Failure> {
-        Client::new(self.url.clone())
+        let secret = self.token_file.as_deref().map(secret::read).transpose()?;
+        Client::new(self.url.clone())?.with_token(secret.as_ref())
     }
 }
 

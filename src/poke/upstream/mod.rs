@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     client::Client,
-    primitives::{Name, Pattern, SigningKey, encode_segment},
+    primitives::{Hidden, Name, Pattern, SigningKey, encode_segment},
 };
 pub use key::key;
 
@@ -41,6 +41,8 @@ pub struct Noah {
     pub advertise: Option<Url>,
     /// For how long the host counts as up after the listener was last heard of.
     pub ttl: Duration,
+    /// The secret of the token that it shows there.
+    pub token: Option<Hidden>,
 }
 
 /// The Noah of a listener, and what it is told.
@@ -68,14 +70,15 @@ impl Upstream {
     /// # Errors
     /// Noah could not reach the listener there, or something cannot be a name or a URL.
     pub fn new(noah: Noah, engine: Arc<Engine>, addr: SocketAddr, key: SigningKey) -> Result<Self, Problem> {
-        let Noah { url, host, advertise, ttl } = noah;
+        let Noah { url, host, advertise, ttl, token } = noah;
         Name::parse(&host).map_err(|error| Problem::new(format!("{host:?} cannot be the name of a host: {error}")))?;
         let own = advertised(advertise, addr, &url)?;
         let watches: Vec<Wanted> = engine.hooks().iter().flat_map(|hook| wanted(hook, &own)).collect();
         if watches.is_empty() {
             tracing::warn!("no hook has a pattern, so nothing is watched; --watch //noah/… names one");
         }
-        let client = Client::new(url).map_err(|failure| Problem::new(failure.to_string()))?;
+        let client = Client::new(url).and_then(|client| client.with_token(token.as_ref()));
+        let client = client.map_err(|failure| Problem::new(failure.to_string()))?;
         Ok(Self { client, host, ttl, engine, watches, key })
     }
 
