@@ -5,10 +5,8 @@ use std::{env, fs, path::Path};
 use super::failure::Failure;
 use crate::primitives::Hidden;
 
-/// The secret itself,
-const VARIABLE: &str = "NOAH_TOKEN";
-/// and the file that holds it.
-const FILE_VARIABLE: &str = "NOAH_TOKEN_FILE";
+/// The variables that tell it: one holds the secret itself, the other names the file that does.
+pub const VARIABLES: [&str; 2] = ["NOAH_TOKEN", "NOAH_TOKEN_FILE"];
 
 /// The secret of the file that was named; else of `NOAH_TOKEN`; else of the file that `NOAH_TOKEN_FILE` names.
 ///
@@ -19,7 +17,7 @@ pub fn find(file: Option<&Path>) -> Result<Option<Hidden>, Failure> {
         return read(file).map(Some);
     }
     let said = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
-    match (said(VARIABLE), said(FILE_VARIABLE)) {
+    match (said(VARIABLES[0]), said(VARIABLES[1])) {
         (Some(secret), _) => Ok(Some(Hidden::new(secret.trim()))),
         (None, Some(file)) => read(Path::new(&file)).map(Some),
         (None, None) => Ok(None),

@@ -14,8 +14,10 @@ use super::{
 use crate::{access::Denied, primitives::Error, store::StoreError};
 
 /// The statuses that a failure has, but for faults of the server itself, and what each means.
-pub const STATUSES: [(u16, &str); 12] = [
+pub const STATUSES: [(u16, &str); 15] = [
     (400, "The request is malformed, or parameters are missing."),
+    (401, "It is not known who asks, and that has to be known."),
+    (403, "The token may not do this."),
     (404, "There is no such thing."),
     (405, "The path does not take this method."),
     (408, "The body did not arrive in time."),
@@ -25,6 +27,7 @@ pub const STATUSES: [(u16, &str); 12] = [
     (413, "The body is too large."),
     (415, "The body is not said to be JSON."),
     (422, "A value is not allowed."),
+    (429, "Too many wrong tokens came from this address; Retry-After says when to try again."),
     (431, "The head of the request is too large."),
     (503, "The store is away or busy; Retry-After says when to ask again."),
 ];

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use self::describe::{Described, describe};
 use super::{
     error::STATUSES,
+    rights::is_open,
     routes::{Resource, Verb, resource},
     target::Path,
 };
@@ -29,6 +30,7 @@ const PATHS: &[&str] = &[
     "/snapshot",
     "/convergence",
     "/txn",
+    "/whoami",
     "/hosts",
     "/hosts/{host}",
     "/hosts/{host}/services/{service}",
@@ -75,6 +77,9 @@ const PATHS: &[&str] = &[
     "/sessions/{session}",
     "/locks",
     "/locks/{lock}",
+    "/tokens",
+    "/tokens/{token}",
+    "/tokens/{token}/rotate",
 ];
 
 /// The verbs, in the order in which they are told.
@@ -174,6 +179,8 @@ fn may_answer(verb: Verb, resource: &Resource, status: u16) -> bool {
     let is_write = verb != Verb::Get;
     match status {
         405 => false,
+        // The document itself is for everybody.
+        401 | 403 | 429 => !is_open(resource),
         408 | 409 | 412 | 413 => is_write,
         410 => matches!(resource, Resource::Events),
         415 => verb == Verb::Post,
@@ -193,7 +200,13 @@ fn responses() -> Value {
 mod tests {
     use std::collections::BTreeSet;
 
+    use strum::VariantArray;
+
     use super::*;
+    use crate::{
+        http::routes::{ResourceKind, is_listed},
+        primitives::Collection,
+    };
 
     #[test]
     fn every_path_is_a_route_and_its_operations_have_names_of_their_own() {
@@ -202,6 +215,18 @@ mod tests {
             let verbs: Vec<Verb> = VERBS.into_iter().filter(|verb| known(*verb, path).is_some()).collect();
             assert!(!verbs.is_empty(), "{path} is no route");
             assert!(verbs.into_iter().all(|verb| names.insert(name(verb, path))), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_route_has_a_path() {
+        let found: Vec<Resource> =
+            PATHS.iter().flat_map(|path| VERBS.into_iter().filter_map(|verb| known(verb, path))).collect();
+        for kind in ResourceKind::VARIANTS {
+            assert!(found.iter().any(|resource| ResourceKind::from(resource) == *kind), "no path is {kind:?}");
+        }
+        for collection in Collection::ALL.into_iter().filter(|kind| is_listed(kind.as_str())) {
+            assert!(found.contains(&Resource::All(collection)), "no path is the list of {collection:?}");
         }
     }
 

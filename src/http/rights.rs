@@ -41,7 +41,7 @@ const IN_TRANSACTION: &[Right] = &[Right::Read, Right::Write, Right::Delete];
 /// Whether a resource is for everybody, whatever they show.
 #[must_use]
 pub fn is_open(resource: &Resource) -> bool {
-    matches!(resource, Resource::Version | Resource::Health | Resource::Ready)
+    matches!(resource, Resource::Version | Resource::Health | Resource::Ready | Resource::OpenApi)
 }
 
 /// Whether a policy allows a verb on a resource. `page` is whether a GET is for the front page.
@@ -58,7 +58,7 @@ pub fn check(policy: &Policy, verb: Verb, resource: &Resource, page: bool) -> Al
         Verb::Post => ADMIN,
     };
     match resource {
-        Resource::Version | Resource::Health | Resource::Ready | Resource::WhoAmI => Ok(()),
+        Resource::Version | Resource::Health | Resource::Ready | Resource::OpenApi | Resource::WhoAmI => Ok(()),
         Resource::Index if page => asked.shown(READ),
         Resource::Index => Ok(()),
         Resource::Metrics => asked.at(READ, || vec!["metrics".to_owned()]),

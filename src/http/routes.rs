@@ -55,6 +55,8 @@ pub enum Object {
 
 /// What a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(strum::EnumDiscriminants))]
+#[cfg_attr(test, strum_discriminants(name(ResourceKind), derive(strum::VariantArray)))]
 pub enum Resource {
     /// `/`
     Index,
@@ -246,7 +248,7 @@ fn of_watch(name: &str, words: &[&str]) -> Result<Resource, Error> {
 }
 
 /// Links are read at their own names, so there is no `/links`; dead letters at their watch.
-fn is_listed(word: &str) -> bool {
+pub(super) fn is_listed(word: &str) -> bool {
     Collection::parse(word).is_some_and(|kind| !matches!(kind, Collection::Links | Collection::DeadLetters))
 }
 

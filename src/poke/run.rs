@@ -26,6 +26,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{account::Account, event::VARIABLES, hook::Hook, pending::Pending};
+use crate::client::secret;
 use note::Note;
 use output::{Live, Printed, Pump};
 
@@ -133,6 +134,10 @@ fn command(hook: &Hook, pending: &Pending, around: &Surroundings) -> std::proces
     let mut command = std::process::Command::new(program);
     command.args(arguments);
     for name in VARIABLES {
+        command.env_remove(name);
+    }
+    // The listener's own; a hook that needs one says so in its environment.
+    for name in secret::VARIABLES {
         command.env_remove(name);
     }
     if let Some(account) = &hook.user {

@@ -508,7 +508,7 @@ mod tests {
         record.fields.extend(edit.set.iter().map(|field| (field.0.clone(), field.1.clone())));
         edit.unset.iter().for_each(|name| drop(record.fields.remove(name)));
         record.indexes.extend(edit.join.iter().cloned());
-        edit.leave.iter().for_each(|index| drop(record.indexes.remove(index)));
+        record.indexes.retain(|index| !edit.leave.contains(index));
         record
     }
 

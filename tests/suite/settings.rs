@@ -266,14 +266,30 @@ fn contradictions_are_refused() {
 }
 
 #[test]
-fn listening_beyond_loopback_needs_insecure_and_says_so() {
-    for listen in ["0.0.0.0:5678", "[::]:5678", "192.0.2.1:80", "[::ffff:192.0.2.1]:80"] {
-        let words = Given::default().flag("listen", listen).refusal();
-        assert!(words.contains("--insecure") && words.contains("127.0.0.1"), "{words}");
-        Given::default().flag("listen", listen).flag("insecure", "true").settings();
+fn those_without_a_token_may_do_everything_on_loopback_and_nothing_beyond() {
+    for listen in ["0.0.0.0:5678", "127.0.0.1:1"] {
+        let settings = Given::default().flag("listen", listen).settings();
+        assert!(settings.access.loopback.is_admin() && settings.access.anonymous.rules().is_empty());
+        assert_eq!(settings.bootstrap_token_file, None);
     }
-    for listen in ["127.0.0.2:1", "[::1]:1", "localhost:1", "[::ffff:127.0.0.1]:1"] {
-        Given::default().flag("listen", listen).settings();
+}
+
+#[test]
+fn what_those_without_a_token_may_do_is_a_list_of_rules() {
+    let rules = |given: Given| {
+        let rules = given.settings().access.anonymous.rules().iter().map(ToString::to_string).collect::<Vec<_>>();
+        rules.join(" ")
+    };
+    assert_eq!(
+        rules(file("[access]\nanonymous = [\"write,read=//noah/a\", \"all=//noah/b\"]")),
+        "read,write=//noah/a all=//noah/b"
+    );
+    let flag = |text| Given::default().flag("access.anonymous", text);
+    assert_eq!(rules(flag("read,write=//noah/a,delete=//noah/b")), "read,write=//noah/a delete=//noah/b");
+    assert_eq!(rules(flag("")), "");
+    for wrong in ["read", "reed=//noah", "read=/hosts", "admin=//noah/hosts", "read=//noah,write"] {
+        let words = flag(wrong).refusal();
+        assert!(words.contains("--access-anonymous") && words.contains("read,write=//noah"), "{wrong}: {words}");
     }
 }
 

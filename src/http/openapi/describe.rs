@@ -75,6 +75,8 @@ fn get(resource: &Resource) -> Described {
             body: None,
         },
         Resource::OpenApi => one("This document.", json!({"type": "object"})),
+        Resource::WhoAmI => one("Who asks, and what they may do.", shared_schema("WhoAmI")),
+        Resource::Token(_) => one("A token.", shared_schema("Token")),
         Resource::Events => {
             let mut content = any(&["text/event-stream"]);
             let page = object([("events", list(shared_schema("Event"))), ("next", number())]);
@@ -124,7 +126,8 @@ fn get(resource: &Resource) -> Described {
         | Resource::LinkOn(_)
         | Resource::WatchOn(_)
         | Resource::Paused(..)
-        | Resource::Redrive(..) => one("Nothing.", json!(false)),
+        | Resource::Redrive(..)
+        | Resource::Rotate(_) => one("Nothing.", json!(false)),
     }
 }
 
@@ -133,6 +136,7 @@ fn all(kind: Collection) -> Value {
     match kind {
         Collection::Watches => list(record(kind, Frame::Whole)),
         Collection::Locks => map(shared_schema("Lock")),
+        Collection::Tokens => list(shared_schema("Token")),
         Collection::Tags => {
             let own = [("id", uuid()), ("created_at", time()), ("updated_at", time())];
             let carriers = members(Frame::Tagged, false);
@@ -220,6 +224,9 @@ fn put(resource: &Resource) -> (&'static str, Value) {
             ("Stores any bytes.", done(written().chain(own)))
         }
         Resource::All(Collection::Watches) => ("Registers a watch.", watch()),
+        Resource::All(Collection::Tokens) => ("Makes a token; its secret is in the answer, and nowhere else.", token()),
+        Resource::Token(_) => ("Changes a token: what the body names.", token()),
+        Resource::Rotate(_) => ("Gives a token another secret, which is in the answer and nowhere else.", token()),
         Resource::All(_) => ("Begins a session.", session_change()),
         Resource::Session(_) => ("Renews a session.", session_change()),
         Resource::Lock(_) => {
@@ -249,6 +256,7 @@ fn put(resource: &Resource) -> (&'static str, Value) {
         | Resource::Ready
         | Resource::Metrics
         | Resource::OpenApi
+        | Resource::WhoAmI
         | Resource::Events
         | Resource::Snapshot
         | Resource::Convergence
@@ -302,6 +310,7 @@ fn delete(resource: &Resource) -> (&'static str, Value) {
         Resource::TagOn(key) => ("Takes tags away from it.", edited(key.collection())),
         Resource::LinkOn(Object::Record(key)) => ("Unlinks it.", edited(key.collection())),
         Resource::LinkOn(Object::Service(_)) => ("Unlinks a service on all its hosts.", everywhere()),
+        Resource::Token(_) => ("Revokes a token.", token()),
         Resource::Letters(..) => ("Throws what was given up away.", letters("delete")),
         Resource::Index
         | Resource::Version
@@ -309,6 +318,8 @@ fn delete(resource: &Resource) -> (&'static str, Value) {
         | Resource::Ready
         | Resource::Metrics
         | Resource::OpenApi
+        | Resource::WhoAmI
+        | Resource::Rotate(_)
         | Resource::Events
         | Resource::Snapshot
         | Resource::Convergence
@@ -352,6 +363,12 @@ fn watch() -> Value {
     ])
 }
 
+fn token() -> Value {
+    let own =
+        [("action", action()), ("result", words(&["success"])), ("secret?", string()), ("old_secret_until?", time())];
+    object(own.into_iter().chain(super::schemas::token()))
+}
+
 fn transaction() -> Value {
     let op = object([
         ("action", words(&["create", "update", "delete", "put", "check"])),
@@ -377,6 +394,13 @@ fn body(verb: Verb, resource: &Resource) -> Option<Value> {
         (Verb::Put, Resource::All(Collection::Sessions)) => object([("ttl", string()), ("name?", string())]),
         (Verb::Put, Resource::All(Collection::Watches)) => registration([("pattern", string())]),
         (Verb::Put, Resource::WatchOn(_)) => registration([]),
+        (Verb::Put, Resource::All(Collection::Tokens)) => {
+            object([("name", string()), ("policy", list(rule()))].into_iter().chain(token_options(|schema| schema)))
+        }
+        (Verb::Put, Resource::Token(_)) => {
+            object([("policy?", list(rule()))].into_iter().chain(token_options(nullable)))
+        }
+        (Verb::Put, Resource::Rotate(_)) => object([("grace?", string())]),
         (Verb::Delete, Resource::All(Collection::Watches)) => object([("pattern", string()), ("endpoint", string())]),
         (_, Resource::TagOn(_)) => object([("tags", json!({"anyOf": [string(), list(string())]}))]),
         (_, Resource::LinkOn(_)) => object([("link_name", string())]),
@@ -384,6 +408,16 @@ fn body(verb: Verb, resource: &Resource) -> Option<Value> {
         _ => return None,
     };
     Some(json!({"required": true, "content": {"application/json": {"schema": schema}}}))
+}
+
+fn token_options(maybe: impl Fn(Value) -> Value) -> impl Iterator<Item = (&'static str, Value)> {
+    let options = [("note?", string()), ("subject?", string()), ("expires_at?", time()), ("ttl?", string())];
+    options.map(|(name, schema)| (name, maybe(schema))).into_iter()
+}
+
+/// A rule of a policy, as text or taken apart.
+fn rule() -> Value {
+    json!({"anyOf": [string(), shared_schema("Rule")]})
 }
 
 fn registration<const N: usize>(own: [(&str, Value); N]) -> Value {

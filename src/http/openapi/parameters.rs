@@ -59,7 +59,10 @@ fn of_get(resource: &Resource) -> Vec<Value> {
         | Resource::Paused(..)
         | Resource::Redrive(..)
         | Resource::Watch(_)
-        | Resource::Session(_) => vec![],
+        | Resource::Session(_)
+        | Resource::WhoAmI
+        | Resource::Token(_)
+        | Resource::Rotate(_) => vec![],
         Resource::Events => vec![
             query("pattern", string(), "Only changes of what it matches, like //noah/hosts."),
             query("after", number(), "The revision behind which to begin."),

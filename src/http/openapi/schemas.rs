@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::primitives::{Collection, Frame, LINKABLE};
+use crate::primitives::{Collection, Frame, LINKABLE, Right};
 
 pub fn string() -> Value {
     json!({"type": "string"})
@@ -137,7 +137,8 @@ fn own(collection: Collection, frame: Frame) -> Vec<(&'static str, Value)> {
             vec![("name", nullable(string())), ("ttl", string()), ("expires_in?", json!({"type": "number"}))]
         }
         Collection::Locks => vec![("name", string()), ("slots", number()), ("session_name", nullable(string()))],
-        Collection::Tags | Collection::Links => vec![],
+        // It has an id of another kind.
+        Collection::Tokens | Collection::Tags | Collection::Links => vec![],
     }
 }
 
@@ -179,7 +180,8 @@ fn event() -> Value {
     json!({
         "type": "object",
         "properties": {
-            "id": uuid(),
+            // A UUID, but for tokens.
+            "id": string(),
             "action": words(&["create", "update", "delete", "expire", "current"]),
             "pubcategory": string(),
             "path": string(),
@@ -189,6 +191,41 @@ fn event() -> Value {
         },
         "required": ["id", "action", "pubcategory", "path", "revision", "time"],
     })
+}
+
+/// A token as it is shown.
+pub fn token() -> impl Iterator<Item = (&'static str, Value)> {
+    [
+        ("id", string()),
+        ("name", string()),
+        ("policy", policy()),
+        ("note?", string()),
+        ("subject?", string()),
+        ("expires_at?", time()),
+        ("expired?", boolean()),
+        ("created_at", time()),
+        ("updated_at", time()),
+    ]
+    .into_iter()
+}
+
+fn policy() -> Value {
+    list(shared_schema("Rule"))
+}
+
+fn rule() -> Value {
+    let rights = list(words(&Right::ALL.map(Right::as_str)));
+    object([("rights", rights), ("pattern", string())])
+}
+
+fn who_am_i() -> Value {
+    object([
+        ("name", string()),
+        ("token", nullable(string())),
+        ("address", nullable(string())),
+        ("policy", policy()),
+        ("expires_at?", time()),
+    ])
 }
 
 fn letter() -> Value {
@@ -249,5 +286,8 @@ pub fn shared() -> Value {
         "Watch": watch_status(),
         "DeadLetter": letter(),
         "Lock": lock(),
+        "Token": object(token()),
+        "Rule": rule(),
+        "WhoAmI": who_am_i(),
     })
 }
