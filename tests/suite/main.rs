@@ -1,5 +1,6 @@
 //! The suite: the contract of the stores, the original's recording, and the whole server from outside.
 
+mod access;
 mod agents;
 mod amqp;
 mod bad_input;

@@ -1,6 +1,9 @@
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use reqwest::{Body, Method, RequestBuilder, header::HeaderMap};
+use reqwest::{
+    Body, Method, RequestBuilder,
+    header::{AUTHORIZATION, HeaderMap},
+};
 use serde_json::Value;
 
 use super::eventually;
@@ -15,8 +18,30 @@ pub struct Client {
 impl Client {
     /// Of the server at `root`.
     pub fn new(root: String) -> Self {
+        Self::with(root, None, HeaderMap::new())
+    }
+
+    /// The same client, which sends this `Authorization` with each request.
+    pub fn showing(&self, authorization: &str) -> Self {
+        self.showing_from(authorization, None)
+    }
+
+    /// The same client, which shows a token.
+    pub fn bearing(&self, secret: &str) -> Self {
+        self.showing(&format!("Bearer {secret}"))
+    }
+
+    /// The same, from an address of this machine.
+    pub fn showing_from(&self, authorization: &str, address: Option<IpAddr>) -> Self {
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, authorization.parse().unwrap())]);
+        Self::with(self.root.clone(), address, headers)
+    }
+
+    fn with(root: String, address: Option<IpAddr>, headers: HeaderMap) -> Self {
         let http = reqwest::Client::builder()
             .no_proxy()
+            .local_address(address)
+            .default_headers(headers)
             .timeout(Duration::from_secs(60))
             // Not as long as the server keeps one, or a request meets a connection that is being closed.
             .pool_idle_timeout(Duration::from_secs(30))

@@ -41,8 +41,13 @@ impl Noah {
 
     /// A server on this store, with more arguments.
     pub fn start(database: Database, args: &[&str]) -> Self {
+        Self::start_at(ANYWHERE, database, args)
+    }
+
+    /// The same, which listens there.
+    pub fn start_at(listen: &str, database: Database, args: &[&str]) -> Self {
         let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-        let (child, address, stdout) = launch(&database, ANYWHERE, &args, 1);
+        let (child, address, stdout) = launch(&database, listen, &args, 1);
         let client = Client::new(format!("http://{address}"));
         Self { database, args, child, address, stdout, starts: 1, siblings: AtomicU32::new(0), client }
     }
@@ -71,10 +76,7 @@ impl Noah {
 
     /// The same, started with other arguments.
     pub fn sibling_with(&self, args: &[String]) -> Sibling {
-        let number = 1_000 + self.siblings.fetch_add(1, Ordering::Relaxed);
-        let (child, address, _) = launch(&self.database, ANYWHERE, args, number);
-        let log = log_file(&self.database, number);
-        Sibling { child, log, client: Client::new(format!("http://{address}")) }
+        Sibling::start_at(ANYWHERE, &self.database, args, 1_000 + self.siblings.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Where it listens: `127.0.0.1:PORT`.
@@ -154,10 +156,22 @@ impl Drop for Noah {
 pub struct Sibling {
     child: Child,
     log: PathBuf,
+    stdout: Arc<Mutex<String>>,
     client: Client,
 }
 
 impl Sibling {
+    /// One that listens there; the number is its own among those of the store.
+    pub fn start_at(listen: &str, database: &Database, args: &[String], number: u32) -> Self {
+        let (child, address, stdout) = launch(database, listen, args, number);
+        Self { child, log: log_file(database, number), stdout, client: Client::new(format!("http://{address}")) }
+    }
+
+    /// What it has printed.
+    pub fn stdout(&self) -> String {
+        self.stdout.lock().unwrap().clone()
+    }
+
     /// Its root, without a slash at the end.
     pub fn url(&self) -> &str {
         self.client.root()

@@ -1,0 +1,86 @@
+//! Requests that are held: they end with the token that they were made with.
+
+use serde_json::json;
+
+use super::Guarded;
+use crate::support::{Answer, Client, end, on_both_stores, session};
+
+on_both_stores! {
+    Guarded:
+    a_wait_ends_when_its_token_is_revoked,
+    a_wait_ends_when_its_token_expires,
+    a_wait_is_told_nothing_that_its_token_may_not_read_any_more,
+    a_wait_for_a_lock_ends_when_its_token_is_rotated,
+}
+
+/// Holds a request, and does something about it.
+async fn while_held(
+    guarded: &Guarded,
+    held: impl Future<Output = Answer>,
+    meanwhile: impl Future<Output = ()>,
+) -> Answer {
+    let (answer, ()) = tokio::join!(held, async {
+        guarded.admin.holds(1).await;
+        meanwhile.await;
+    });
+    answer
+}
+
+fn wait(client: &Client) -> impl Future<Output = Answer> {
+    client.get("/ephemerals/a?wait=50s")
+}
+
+async fn a_wait_ends_when_its_token_is_revoked(guarded: Guarded) {
+    let client = guarded.client("deploy", &["read=//noah"]).await;
+    let start = std::time::Instant::now();
+    let answer = while_held(&guarded, wait(&client), async {
+        assert_eq!(guarded.admin.delete("/tokens/deploy").await.status, 200);
+    })
+    .await;
+    assert_eq!(answer.status, 401, "{}", answer.text());
+    assert!(answer.failure().contains("revoked"), "{}", answer.text());
+    assert!(start.elapsed().as_secs() < 40);
+}
+
+async fn a_wait_ends_when_its_token_expires(guarded: Guarded) {
+    let made = guarded.token_with("brief", &["read=//noah"], &json!({"ttl": "4s"})).await;
+    let client = guarded.noah.client().bearing(made["secret"].as_str().unwrap());
+    let start = std::time::Instant::now();
+    let answer = while_held(&guarded, wait(&client), async {}).await;
+    assert_eq!(answer.status, 401, "{}", answer.text());
+    assert!(answer.failure().contains("expired"), "{}", answer.text());
+    assert!(start.elapsed().as_secs() < 40);
+}
+
+async fn a_wait_is_told_nothing_that_its_token_may_not_read_any_more(guarded: Guarded) {
+    let client = guarded.client("deploy", &["read=//noah"]).await;
+    let answer = while_held(&guarded, wait(&client), async {
+        guarded.admin.put_ok("/tokens/deploy", r#"{"policy":["read=//noah/hosts"]}"#).await;
+        guarded.admin.put_ok("/ephemerals/a", "not for everybody").await;
+    })
+    .await;
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    // One that may still is not disturbed.
+    let client = guarded.client("other", &["read=//noah"]).await;
+    let wait = client.get("/ephemerals/b?wait=50s");
+    let answer = while_held(&guarded, wait, async {
+        guarded.admin.put_ok("/tokens/other", r#"{"policy":["read=//noah/ephemerals"]}"#).await;
+        guarded.admin.put_ok("/ephemerals/b", "x").await;
+    })
+    .await;
+    assert_eq!((answer.status, answer.text()), (200, "x".to_owned()));
+}
+
+async fn a_wait_for_a_lock_ends_when_its_token_is_rotated(guarded: Guarded) {
+    let holder = session(&guarded.admin, "60s", "holder").await;
+    guarded.admin.put_ok(&format!("/locks/l?session={holder}"), "").await;
+    let client = guarded.client("deploy", &["lock=//noah/locks/l"]).await;
+    let waiter = session(&client, "60s", "waiter").await;
+    let path = format!("/locks/l?session={waiter}&wait=50s");
+    let answer = while_held(&guarded, client.put(&path, ""), async {
+        guarded.admin.put_ok("/tokens/deploy/rotate", "").await;
+    })
+    .await;
+    assert_eq!(answer.status, 401, "{}", answer.text());
+    end(&guarded.admin, &holder).await;
+}
