@@ -15,7 +15,8 @@ use super::{
     lists::Page,
     live, openapi,
     request::Request,
-    routes::Resource,
+    rights,
+    routes::{Resource, Verb},
     snapshot, tokens,
     waiting::Look,
 };
@@ -181,7 +182,8 @@ impl Api {
 
     /// `/`: a page for those who take HTML, the index for those who take JSON or did not say.
     async fn index(&self, request: &Request) -> Result {
-        if request.wants_page() {
+        // Those who take anything are shown what they may see.
+        if request.takes_page() && rights::check(request.caller.policy(), Verb::Get, &Resource::Index, true).is_ok() {
             let reading = self.store.read(&dashboard::queries()).await?;
             let statuses = statuses(self.store.as_ref(), dashboard::watches_of(&reading)).await?;
             let page = dashboard::page(&reading, &statuses, &self.store.version().await);

@@ -100,10 +100,16 @@ impl Request {
         ranges.filter(taken).map(|range| range.split(';').next().unwrap_or_default().trim())
     }
 
-    /// Whether the front page is wanted where it is.
+    /// Whether the front page is an answer to this.
+    #[must_use]
+    pub fn takes_page(&self) -> bool {
+        self.accept.is_some() && self.accepts("text/html")
+    }
+
+    /// Whether it is asked for, as browsers do.
     #[must_use]
     pub fn wants_page(&self) -> bool {
-        self.accept.is_some() && self.accepts("text/html")
+        self.names("text/html")
     }
 
     /// Whether the client takes a media type by its own name.

@@ -104,8 +104,9 @@ impl Application {
             false => None,
         };
         let feed = Feed::new(Arc::clone(&store));
-        let access = Access::start(Arc::clone(&store), feed.clone(), guard::anonymous(settings)).await;
+        // Made before they are read, so that they count from the first request on.
         let first_token = guard::first_tokens(settings)?.make(Arc::clone(&store)).await?;
+        let access = Access::start(Arc::clone(&store), feed.clone(), guard::anonymous(settings)).await;
         let agents = Agents::new(&settings.agent_options())?;
         let dispatcher =
             settings.agents.then(|| Dispatcher::start(Arc::clone(&store), agents.clone(), dispatching(settings)));
