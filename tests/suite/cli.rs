@@ -218,7 +218,7 @@ fn wrong_usage_is_exit_code_2() {
         &["put", "hosts/h", "status=up", "--if-match", "1", "--if-absent"],
         &["list", "clouds"],
         &["watch", "remove", "//noah/hosts"],
-        &["serve", "--listen", "0.0.0.0:0"],
+        &["serve", "--access-anonymous", "fly=//noah"],
         &["serve", "--durability", "sometimes"],
         &["serve", "--log-level", "loud"],
         &["serve", "-p", "1", "--listen", "127.0.0.1:2"],

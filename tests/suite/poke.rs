@@ -42,6 +42,11 @@ impl Poke {
     }
 
     pub fn start_in(directory: TempDir, flags: &[&str], argv: &[&str]) -> Self {
+        Self::start_with(directory, &[], flags, argv)
+    }
+
+    /// The same, with more in its environment.
+    pub fn start_with(directory: TempDir, variables: &[(&str, &str)], flags: &[&str], argv: &[&str]) -> Self {
         let flag = |name: &str, value: &str| match flags.contains(&name) {
             true => Vec::new(),
             false => vec![name.to_owned(), value.to_owned()],
@@ -50,7 +55,9 @@ impl Poke {
         let usual = [flag("--min-interval", "0s"), flag("--rate", "off")].concat();
         let words =
             usual.iter().map(String::as_str).chain(flags.iter().copied()).chain(["--"]).chain(argv.iter().copied());
-        Self::launch(directory, &words.collect::<Vec<_>>())
+        let mut command = Command::new(env!("CARGO_BIN_EXE_noah"));
+        command.env_remove("NOAH_URL").envs(variables.iter().copied());
+        Self::launch_as(&mut command, directory, &words.collect::<Vec<_>>())
     }
 
     /// With a file of settings, to which the listener's own state folder is added.

@@ -104,11 +104,10 @@ async fn a_listener_shows_its_token_and_gives_it_to_nothing_that_it_runs() {
     let guarded = Guarded::on(Backend::Sqlite).await;
     let policy = ["write=//noah/hosts/web1", "write=//noah/ephemerals/pokes/web1", "read,watch=//noah/ephemerals/db"];
     let secret = guarded.token("web1", &policy).await;
-    let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join("token"), &secret).unwrap();
-    let flags =
-        ["--noah", &guarded.noah.url(), "--host", "web1", "--token-file", "token", "--watch", "//noah/ephemerals/db"];
-    let poke = Poke::start_in(directory, &flags, &["sh", "-c", "env > environment"]);
+    let url = guarded.noah.url();
+    let flags = ["--noah", &url, "--host", "web1", "--watch", "//noah/ephemerals/db"];
+    let (directory, argv) = (tempfile::tempdir().unwrap(), ["sh", "-c", "env > environment"]);
+    let poke = Poke::start_with(directory, &[("NOAH_TOKEN", &secret), ("NOAH_TOKEN_FILE", "/nowhere")], &flags, &argv);
     eventually("the host is up", || async { (guarded.admin.get("/hosts/web1").await.status == 200).then_some(()) })
         .await;
     guarded.admin.put_ok("/ephemerals/db", "x").await;
