@@ -105,9 +105,8 @@ async fn clear(processes: &Path) -> Result<(), Problem> {
             && !process.end(run).await
         {
             return Err(Problem::new(format!(
-                "the processes of the run {run} (process group {}), which a listener that was killed has left behind, cannot \
-                 be ended; see what they wait for, and start again",
-                process.group()
+                "the processes of the run {run} ({process}), which a listener that was killed has left behind, cannot be \
+                 ended; see what they wait for, and start again"
             )));
         }
         note.discard();
