@@ -21,6 +21,7 @@ use tokio::{
     net::unix::pipe,
     process::{Child, ChildStdin, Command},
     sync::{oneshot, watch},
+    task::block_in_place,
     time::timeout,
 };
 use uuid::Uuid;
@@ -75,21 +76,22 @@ pub struct Started {
 ///
 /// # Errors
 /// How the run has ended, without having done anything.
-pub async fn start(hook: &Hook, pending: &Pending, around: &Surroundings) -> Result<Started, End> {
+///
+/// # Panics
+/// On a runtime that has one thread only: it takes that away for a moment.
+pub fn start(hook: &Hook, pending: &Pending, around: &Surroundings) -> Result<Started, End> {
     let program = hook.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     let refused = |error: io::Error| not_started(&program, &error);
-    let (run, body) = (pending.run, pending.event.body.clone());
-    let (mut command, account, processes) =
-        (command(hook, pending, around), hook.user.clone(), around.processes.clone());
-    // Starting a process takes as long as it takes to become the command.
-    let spawned = tokio::task::spawn_blocking(move || spawn(&mut command, &processes, run, account));
-    let (child, output, note) = spawned.await.map_err(io::Error::other).flatten().map_err(refused)?;
+    let command = command(hook, pending, around);
+    // Starting a process takes as long as it takes to become the command. On this thread, as another would have to wake up.
+    let spawned = block_in_place(|| spawn(command, &around.processes, pending.run, hook.user.clone()));
+    let (child, output, note) = spawned.map_err(refused)?;
     let output = pipe::Receiver::from_owned_fd(output).map_err(refused)?;
-    Ok(Started { child, output, note, body })
+    Ok(Started { child, output, note, body: pending.event.body.clone() })
 }
 
 fn spawn(
-    command: &mut std::process::Command,
+    mut command: std::process::Command,
     processes: &Path,
     run: Uuid,
     account: Option<Account>,
@@ -103,14 +105,13 @@ fn spawn(
         _ => error,
     })?;
     command.stdin(Stdio::piped()).stdout(printed.try_clone()?).stderr(printed).process_group(0);
-    // Without this it is started by posix_spawn, which takes a fraction of the time: nothing may come in its way for less.
+    // Any closure here means a fork, which copies what the listener has in memory. Without one it is a posix_spawn.
     if let Some(account) = account {
         // SAFETY: it makes system calls only: it allocates nothing and takes no lock.
         unsafe { command.pre_exec(move || account.become_it()) };
     }
-    let mut command = Command::from(std::mem::replace(command, std::process::Command::new("")));
     // Nobody forgets a run while there is a listener; what drops this is its end.
-    match command.kill_on_drop(true).spawn() {
+    match Command::from(command).kill_on_drop(true).spawn() {
         Ok(child) => {
             child.id().into_iter().for_each(|pid| note.add(pid));
             Ok((child, OwnedFd::from(output), note))

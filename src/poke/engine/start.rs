@@ -15,6 +15,7 @@ use crate::{
         config::Problem,
         hook::Hook,
         metrics::Metrics,
+        replay::Met,
         run::{Surroundings, log, note::Note},
         state::{Keep, Kept, State},
     },
@@ -63,6 +64,7 @@ impl Engine {
                 tracing::warn!(hook = waiting, "something is pending for a hook that is no longer there; it stays");
             }
         }
+        let met = state.ask(Met::read).done().await.map_err(broken)?;
         let mut slots = Vec::with_capacity(hooks.len());
         let mut lanes: BTreeMap<String, Arc<Lane<()>>> = BTreeMap::new();
         for hook in hooks {
@@ -87,6 +89,7 @@ impl Engine {
             state,
             around,
             keep: setup.keep,
+            met,
             is_stopping: false.into(),
             stop: watch::Sender::new(false),
             kill: watch::Sender::new(false),
