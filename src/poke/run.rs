@@ -9,7 +9,7 @@ use std::{
     convert::Infallible,
     io,
     os::{fd::OwnedFd, unix::process::CommandExt},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::Arc,
     time::Duration,
@@ -27,7 +27,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{account::Account, event::VARIABLES, hook::Hook, pending::Pending};
-use note::Note;
+use note::{Note, Noted};
 use output::{Live, Printed, Pump};
 
 /// The longest that a stop waits for a command that was told to end.
@@ -44,8 +44,6 @@ pub struct Surroundings {
     pub log_max_bytes: u64,
     /// Where these files are.
     pub runs: PathBuf,
-    /// Where the processes of runs note who they are.
-    pub processes: PathBuf,
 }
 
 /// How a run ended, before anybody says what that means.
@@ -64,11 +62,11 @@ pub enum End {
 }
 
 /// A command that runs.
-pub struct Started {
+pub struct Started<'a> {
     child: Child,
     /// What it prints, on either stream.
     output: pipe::Receiver,
-    note: Note,
+    noted: Noted<'a>,
     body: Bytes,
 }
 
@@ -79,28 +77,28 @@ pub struct Started {
 ///
 /// # Panics
 /// On a runtime that has one thread only: it takes that away for a moment.
-pub fn start(hook: &Hook, pending: &Pending, around: &Surroundings) -> Result<Started, End> {
+pub fn start<'a>(hook: &Hook, pending: &Pending, around: &Surroundings, note: &'a Note) -> Result<Started<'a>, End> {
     let program = hook.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     let refused = |error: io::Error| not_started(&program, &error);
     let command = command(hook, pending, around);
     // Starting a process takes as long as it takes to become the command. On this thread, as another would have to wake up.
-    let spawned = block_in_place(|| spawn(command, &around.processes, pending.run, hook.user.clone()));
-    let (child, output, note) = spawned.map_err(refused)?;
+    let spawned = block_in_place(|| spawn(command, note, pending.run, hook.user.clone()));
+    let (child, output, noted) = spawned.map_err(refused)?;
     let output = pipe::Receiver::from_owned_fd(output).map_err(refused)?;
-    Ok(Started { child, output, note, body: pending.event.body.clone() })
+    Ok(Started { child, output, noted, body: pending.event.body.clone() })
 }
 
 fn spawn(
     mut command: std::process::Command,
-    processes: &Path,
+    note: &Note,
     run: Uuid,
     account: Option<Account>,
-) -> io::Result<(Child, OwnedFd, Note)> {
+) -> io::Result<(Child, OwnedFd, Noted<'_>)> {
     let (output, printed) = io::pipe()?;
-    let mut note = Note::take(processes, run, &printed).map_err(|error| match error.kind() {
+    let noted = note.begin(run, &printed).map_err(|error| match error.kind() {
         // Not to be taken for what is said of the program.
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
-            io::Error::other(format!("its note in {} cannot be written: {error}", processes.display()))
+            io::Error::other(format!("its note cannot be written: {error}; see the folder `processes` of the state"))
         }
         _ => error,
     })?;
@@ -113,24 +111,24 @@ fn spawn(
     // Nobody forgets a run while there is a listener; what drops this is its end.
     match Command::from(command).kill_on_drop(true).spawn() {
         Ok(child) => {
-            child.id().into_iter().for_each(|pid| note.add(pid));
-            Ok((child, OwnedFd::from(output), note))
+            child.id().into_iter().for_each(|pid| noted.add(pid));
+            Ok((child, OwnedFd::from(output), noted))
         }
         Err(error) => {
-            note.discard();
+            noted.discard();
             Err(error)
         }
     }
 }
 
-impl Started {
+impl Started<'_> {
     /// Waits for its end. When `kill` becomes true, it and everything it started in its process group is told to end, and
     /// killed if it does not.
     pub async fn finish(self, hook: &Hook, live: Arc<Live>, kill: watch::Receiver<bool>) -> (End, Printed) {
         let (over, is_over) = oneshot::channel();
         let pump = tokio::spawn(Pump::new(self.output, live).run(is_over));
         let end = attend(self.child, self.body, hook, kill).await;
-        self.note.discard();
+        self.noted.discard();
         // Who still holds the pipe, as a daemon that the command has left behind, does not hold the run.
         let _ = over.send(());
         (end, pump.await.unwrap_or_default())

@@ -16,7 +16,10 @@ use crate::{
         hook::Hook,
         metrics::Metrics,
         replay::Met,
-        run::{Surroundings, log, note::Note},
+        run::{
+            Surroundings, log,
+            note::{Left, Note},
+        },
         state::{Keep, Kept, State},
     },
     primitives::millis,
@@ -75,14 +78,15 @@ impl Engine {
                 None => Arc::default(),
             };
             let inner = taken_up(&hook, kept);
-            slots.push(Arc::new(Slot::new(hook, inner, lane)));
+            let note = Note::open(&state.processes(), &hook.name)
+                .map_err(|error| Problem::new(format!("{}: {error}", state.processes().display())))?;
+            slots.push(Arc::new(Slot::new(hook, inner, lane, note)));
         }
         let around = Surroundings {
             noah: setup.noah,
             tail_bytes: setup.tail_bytes,
             log_max_bytes: setup.log_max_bytes,
             runs: state.runs(),
-            processes: state.processes(),
         };
         Ok(Self {
             slots,
@@ -103,8 +107,8 @@ impl Engine {
 /// Ends what there still is of the runs of a listener that was killed.
 async fn clear(processes: &Path) -> Result<(), Problem> {
     let refuse = |error| Problem::new(format!("{}: {error}", processes.display()));
-    for (run, note, process) in Note::left(processes).map_err(refuse)? {
-        if let Some(process) = process
+    for (file, left) in Note::left(processes).map_err(refuse)? {
+        if let Some(Left { run, process: Some(process) }) = left
             && !process.end(run).await
         {
             return Err(Problem::new(format!(
@@ -112,7 +116,7 @@ async fn clear(processes: &Path) -> Result<(), Problem> {
                  ended; see what they wait for, and start again"
             )));
         }
-        note.discard();
+        std::fs::remove_file(file).map_err(refuse)?;
     }
     Ok(())
 }

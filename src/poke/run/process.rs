@@ -230,18 +230,9 @@ mod tests {
             assert_eq!(Process::noted(text), None, "{text:?}");
         }
         let to_come = Known::ToCome(ToCome { pipe: 12, session: 13, group: 14 });
-        for text in ["boot\n12 13 14\n", "boot\n12 13 14\n15 (a) b) S 1"] {
+        for text in ["boot\n12 13 14\n  ", "boot\n12 13 14\n15 (a) b) S 1"] {
             assert_eq!(Process::noted(text).unwrap().known, to_come, "{text:?}");
         }
-    }
-
-    /// As the versions before 0.10 have noted it: an upgrade may come upon a kill.
-    #[test]
-    fn a_note_of_an_older_listener_is_understood() {
-        let stat = fs::read_to_string("/proc/self/stat").unwrap();
-        let [old, new] = ["", "1 2 3\n"].map(|between| Process::noted(&format!("boot\n{between}{stat}")).unwrap());
-        assert_eq!(old, new);
-        assert!(matches!(old.known, Known::Group { group, .. } if group == std::process::id().cast_signed()));
     }
 
     #[tokio::test]

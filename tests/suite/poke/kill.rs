@@ -83,8 +83,8 @@ fn what_a_killed_listener_has_left_behind_is_ended_and_run_again() {
 fn what_a_killed_listener_had_not_come_to_note_is_ended_and_run_again() {
     leftovers_are_ended(|note| {
         let text = fs::read_to_string(note).expect("there is a note");
-        let begun: Vec<&str> = text.split_inclusive('\n').take(2).collect();
-        assert!(begun.len() == 2 && begun.concat() != text, "{text}");
+        let begun: Vec<&str> = text.split_inclusive('\n').take(3).collect();
+        assert!(begun.len() == 3 && text[begun.concat().len()..].contains(" (sh) "), "{text}");
         fs::write(note, begun.concat()).expect("it can be cut");
     });
 }
@@ -97,7 +97,7 @@ fn leftovers_are_ended(change: impl Fn(&Path)) {
     let child: i32 = poke.wait_for("child", |text| text.ends_with('\n')).trim().parse().expect("a process id");
     let directory = poke.kill();
     assert!(is_running(child));
-    change(&directory.path().join("state/processes").join(&first));
+    change(&directory.path().join("state/processes/default.run"));
     let poke = Poke::start_in(
         directory,
         &[],
