@@ -30,7 +30,7 @@ use super::{
     event::Event,
     metrics::Metrics,
     record::Run,
-    replay,
+    replay::{self, Met},
     run::{Surroundings, output::Live},
     state::{Keep, Kept, State},
     trust::Signed,
@@ -55,6 +55,7 @@ pub struct Engine {
     state: State,
     around: Surroundings,
     keep: Keep,
+    met: Met,
     is_stopping: AtomicBool,
     stop: watch::Sender<bool>,
     kill: watch::Sender<bool>,
@@ -132,7 +133,9 @@ impl Engine {
             None => None,
         };
         let seconds = millis() / 1000;
-        if let Some(id) = signed.as_ref().map(|signed| signed.id.clone()) {
+        if let Some(signed) = signed.as_ref().filter(|signed| !self.met.is_new(signed, seconds)) {
+            let id = signed.id.clone();
+            // Behind what the first was written with, though nobody may wait for that any more.
             let known = self.state.ask(move |connection| replay::known(connection, &id, seconds));
             if let Some(answer) = known.done().await.map_err(NotTaken::NotStored)? {
                 return Ok(Taken::Known(Accepted::read(&answer)));

@@ -2,8 +2,18 @@
 //! forgets none.
 //!
 //! An id is kept for as long as a copy of its request would be believed, and no longer: so there are at most as many as
-//! can be signed and sent within the tolerance. [`known`] and [`remember`] belong into the transaction that makes the
-//! poke pending: then an id is known exactly when its poke is safe, also of two that come at once.
+//! can be signed and sent within the tolerance. [`remember`] belongs into the transaction that makes the poke pending, and
+//! [`known`] behind it: then an id is known exactly when its poke is safe, also of two that come at once. Nearly all pokes
+//! are new, and [`Met`] says so without a look at the file.
+
+use std::{
+    collections::{
+        HashMap,
+        hash_map::{Entry, RandomState},
+    },
+    hash::BuildHasher,
+    sync::{Mutex, PoisonError},
+};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -33,6 +43,57 @@ pub fn remember(connection: &Connection, signed: &Signed, answer: &str, now: i64
     Ok(())
 }
 
+/// The ids that were met, and may be known: those in the file, and those whose pokes were not stored yet, or could not be.
+#[derive(Debug)]
+pub struct Met {
+    hasher: RandomState,
+    ids: Mutex<Ids>,
+}
+
+/// What an id comes to, and until when that may be known; there are many, so not the ids themselves.
+#[derive(Debug, Default)]
+struct Ids {
+    until: HashMap<u64, i64>,
+    /// Those whose time is over are taken out when there are so many.
+    room: usize,
+}
+
+/// So many are not worth being taken out.
+const FEW: usize = 1024;
+
+impl Met {
+    /// Those that are in the file.
+    pub fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let met = Self { hasher: RandomState::new(), ids: Mutex::default() };
+        let mut all = connection.prepare("SELECT id, until FROM seen")?;
+        let mut rows = all.query([])?;
+        while let Some(row) = rows.next()? {
+            let (id, until): (String, i64) = (row.get(0)?, row.get(1)?);
+            met.is_new(&Signed { id, until }, i64::MIN);
+        }
+        Ok(met)
+    }
+
+    /// Whether nobody has come with this id, as far as that is of interest at `now`. From then on somebody has.
+    pub fn is_new(&self, signed: &Signed, now: i64) -> bool {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        if ids.until.len() >= ids.room {
+            ids.until.retain(|_, until| *until >= now);
+            ids.room = (2 * ids.until.len()).max(FEW);
+        }
+        match ids.until.entry(self.hasher.hash_one(&signed.id)) {
+            Entry::Vacant(entry) => {
+                entry.insert(signed.until);
+                true
+            }
+            Entry::Occupied(mut entry) => {
+                entry.insert(signed.until.max(*entry.get()));
+                false
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +118,29 @@ mod tests {
         assert_eq!(known(&connection, "a", 400).unwrap().as_deref(), Some("/runs/1"));
         assert_eq!(known(&connection, "a", 401).unwrap(), None);
         assert_eq!(known(&connection, "b", 100).unwrap(), None);
+    }
+
+    #[test]
+    fn an_id_is_new_once_and_not_after_a_restart() {
+        let connection = Connection::open_in_memory().unwrap();
+        create(&connection).unwrap();
+        remember(&connection, &signed("a", 400), "", 100).unwrap();
+        let met = Met::read(&connection).unwrap();
+        assert!(!met.is_new(&signed("a", 400), 100));
+        assert!(met.is_new(&signed("b", 400), 100));
+        assert!(!met.is_new(&signed("b", 400), 100), "not stored, and met all the same");
+    }
+
+    #[test]
+    fn what_was_met_goes_when_its_time_is_over() {
+        let connection = Connection::open_in_memory().unwrap();
+        create(&connection).unwrap();
+        let met = Met::read(&connection).unwrap();
+        for second in 0..100_000 {
+            assert!(met.is_new(&signed(&format!("id{second}"), second + 10), second));
+        }
+        assert!(met.ids.lock().unwrap().until.len() <= FEW);
+        assert!((99_990..100_000).all(|second| !met.is_new(&signed(&format!("id{second}"), second + 10), 100_000)));
     }
 
     #[test]

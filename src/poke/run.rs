@@ -9,7 +9,7 @@ use std::{
     convert::Infallible,
     io,
     os::{fd::OwnedFd, unix::process::CommandExt},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::Arc,
     time::Duration,
@@ -21,13 +21,14 @@ use tokio::{
     net::unix::pipe,
     process::{Child, ChildStdin, Command},
     sync::{oneshot, watch},
+    task::block_in_place,
     time::timeout,
 };
 use uuid::Uuid;
 
 use super::{account::Account, event::VARIABLES, hook::Hook, pending::Pending};
 use crate::client::secret;
-use note::Note;
+use note::{Note, Noted};
 use output::{Live, Printed, Pump};
 
 /// The longest that a stop waits for a command that was told to end.
@@ -44,8 +45,6 @@ pub struct Surroundings {
     pub log_max_bytes: u64,
     /// Where these files are.
     pub runs: PathBuf,
-    /// Where the processes of runs note who they are.
-    pub processes: PathBuf,
 }
 
 /// How a run ended, before anybody says what that means.
@@ -64,11 +63,11 @@ pub enum End {
 }
 
 /// A command that runs.
-pub struct Started {
+pub struct Started<'a> {
     child: Child,
     /// What it prints, on either stream.
     output: pipe::Receiver,
-    note: Note,
+    noted: Noted<'a>,
     body: Bytes,
 }
 
@@ -76,53 +75,61 @@ pub struct Started {
 ///
 /// # Errors
 /// How the run has ended, without having done anything.
-pub async fn start(hook: &Hook, pending: &Pending, around: &Surroundings) -> Result<Started, End> {
+///
+/// # Panics
+/// On a runtime that has one thread only: it takes that away for a moment.
+pub fn start<'a>(hook: &Hook, pending: &Pending, around: &Surroundings, note: &'a Note) -> Result<Started<'a>, End> {
     let program = hook.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     let refused = |error: io::Error| not_started(&program, &error);
-    let (run, body) = (pending.run, pending.event.body.clone());
-    let (mut command, account, processes) =
-        (command(hook, pending, around), hook.user.clone(), around.processes.clone());
-    // Starting a process takes as long as it takes to become the command.
-    let spawned = tokio::task::spawn_blocking(move || spawn(&mut command, &processes, run, account));
-    let (child, output, note) = spawned.await.map_err(io::Error::other).flatten().map_err(refused)?;
+    let command = command(hook, pending, around);
+    // Starting a process takes as long as it takes to become the command. On this thread, as another would have to wake up.
+    let spawned = block_in_place(|| spawn(command, note, pending.run, hook.user.clone()));
+    let (child, output, noted) = spawned.map_err(refused)?;
     let output = pipe::Receiver::from_owned_fd(output).map_err(refused)?;
-    Ok(Started { child, output, note, body })
+    Ok(Started { child, output, noted, body: pending.event.body.clone() })
 }
 
 fn spawn(
-    command: &mut std::process::Command,
-    processes: &Path,
+    mut command: std::process::Command,
+    note: &Note,
     run: Uuid,
     account: Option<Account>,
-) -> io::Result<(Child, OwnedFd, Note)> {
+) -> io::Result<(Child, OwnedFd, Noted<'_>)> {
     let (output, printed) = io::pipe()?;
-    command.stdin(Stdio::piped()).stdout(printed.try_clone()?).stderr(printed).process_group(0);
-    let note = Note::take(processes, run, command, account).map_err(|error| match error.kind() {
+    let noted = note.begin(run, &printed).map_err(|error| match error.kind() {
         // Not to be taken for what is said of the program.
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
-            io::Error::other(format!("its note in {} cannot be written: {error}", processes.display()))
+            io::Error::other(format!("its note cannot be written: {error}; see the folder `processes` of the state"))
         }
         _ => error,
     })?;
-    let mut command = Command::from(std::mem::replace(command, std::process::Command::new("")));
+    command.stdin(Stdio::piped()).stdout(printed.try_clone()?).stderr(printed).process_group(0);
+    // Any closure here means a fork, which copies what the listener has in memory. Without one it is a posix_spawn.
+    if let Some(account) = account {
+        // SAFETY: it makes system calls only: it allocates nothing and takes no lock.
+        unsafe { command.pre_exec(move || account.become_it()) };
+    }
     // Nobody forgets a run while there is a listener; what drops this is its end.
-    match command.kill_on_drop(true).spawn() {
-        Ok(child) => Ok((child, OwnedFd::from(output), note)),
+    match Command::from(command).kill_on_drop(true).spawn() {
+        Ok(child) => {
+            child.id().into_iter().for_each(|pid| noted.add(pid));
+            Ok((child, OwnedFd::from(output), noted))
+        }
         Err(error) => {
-            note.discard();
+            noted.discard();
             Err(error)
         }
     }
 }
 
-impl Started {
+impl Started<'_> {
     /// Waits for its end. When `kill` becomes true, it and everything it started in its process group is told to end, and
     /// killed if it does not.
     pub async fn finish(self, hook: &Hook, live: Arc<Live>, kill: watch::Receiver<bool>) -> (End, Printed) {
         let (over, is_over) = oneshot::channel();
         let pump = tokio::spawn(Pump::new(self.output, live).run(is_over));
         let end = attend(self.child, self.body, hook, kill).await;
-        self.note.discard();
+        self.noted.discard();
         // Who still holds the pipe, as a daemon that the command has left behind, does not hold the run.
         let _ = over.send(());
         (end, pump.await.unwrap_or_default())

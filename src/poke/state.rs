@@ -70,7 +70,7 @@ impl State {
         self.folder.join("runs")
     }
 
-    /// Where the processes of runs note who they are.
+    /// Where it is noted which processes runs are.
     #[must_use]
     pub fn processes(&self) -> PathBuf {
         self.folder.join("processes")

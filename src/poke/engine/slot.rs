@@ -11,7 +11,7 @@ use crate::{
         outcome::Outcome,
         pending::{Pending, millis_of},
         record::{Phase, Run},
-        run::{Surroundings, output::Live},
+        run::{Surroundings, note::Note, output::Live},
     },
     primitives::{
         receipt::{Activity, Receipt},
@@ -28,6 +28,8 @@ pub(super) struct Slot {
     pub(super) told: watch::Sender<HookState>,
     /// Whoever has it runs; hooks of the same lane have the same.
     pub(super) lane: Arc<Lane<()>>,
+    /// Which process its run is, for the next listener.
+    pub(super) note: Note,
 }
 
 #[derive(Default)]
@@ -145,9 +147,9 @@ fn told_outcome(run: &Run) -> Option<Outcome> {
 }
 
 impl Slot {
-    pub(super) fn new(hook: Hook, inner: Inner, lane: Arc<Lane<()>>) -> Self {
+    pub(super) fn new(hook: Hook, inner: Inner, lane: Arc<Lane<()>>, note: Note) -> Self {
         let told = watch::Sender::new(inner.state(&hook));
-        Self { hook, inner: Mutex::new(inner), wake: Notify::new(), told, lane }
+        Self { hook, inner: Mutex::new(inner), wake: Notify::new(), told, lane, note }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {

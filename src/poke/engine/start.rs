@@ -15,7 +15,11 @@ use crate::{
         config::Problem,
         hook::Hook,
         metrics::Metrics,
-        run::{Surroundings, log, note::Note},
+        replay::Met,
+        run::{
+            Surroundings, log,
+            note::{Left, Note},
+        },
         state::{Keep, Kept, State},
     },
     primitives::millis,
@@ -63,6 +67,7 @@ impl Engine {
                 tracing::warn!(hook = waiting, "something is pending for a hook that is no longer there; it stays");
             }
         }
+        let met = state.ask(Met::read).done().await.map_err(broken)?;
         let mut slots = Vec::with_capacity(hooks.len());
         let mut lanes: BTreeMap<String, Arc<Lane<()>>> = BTreeMap::new();
         for hook in hooks {
@@ -73,20 +78,22 @@ impl Engine {
                 None => Arc::default(),
             };
             let inner = taken_up(&hook, kept);
-            slots.push(Arc::new(Slot::new(hook, inner, lane)));
+            let note = Note::open(&state.processes(), &hook.name)
+                .map_err(|error| Problem::new(format!("{}: {error}", state.processes().display())))?;
+            slots.push(Arc::new(Slot::new(hook, inner, lane, note)));
         }
         let around = Surroundings {
             noah: setup.noah,
             tail_bytes: setup.tail_bytes,
             log_max_bytes: setup.log_max_bytes,
             runs: state.runs(),
-            processes: state.processes(),
         };
         Ok(Self {
             slots,
             state,
             around,
             keep: setup.keep,
+            met,
             is_stopping: false.into(),
             stop: watch::Sender::new(false),
             kill: watch::Sender::new(false),
@@ -100,17 +107,16 @@ impl Engine {
 /// Ends what there still is of the runs of a listener that was killed.
 async fn clear(processes: &Path) -> Result<(), Problem> {
     let refuse = |error| Problem::new(format!("{}: {error}", processes.display()));
-    for (run, note, process) in Note::left(processes).map_err(refuse)? {
-        if let Some(process) = process
+    for (file, left) in Note::left(processes).map_err(refuse)? {
+        if let Some(Left { run, process: Some(process) }) = left
             && !process.end(run).await
         {
             return Err(Problem::new(format!(
-                "the processes of the run {run} (process group {}), which a listener that was killed has left behind, cannot \
-                 be ended; see what they wait for, and start again",
-                process.group()
+                "the processes of the run {run} ({process}), which a listener that was killed has left behind, cannot be \
+                 ended; see what they wait for, and start again"
             )));
         }
-        note.discard();
+        std::fs::remove_file(file).map_err(refuse)?;
     }
     Ok(())
 }

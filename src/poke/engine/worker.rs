@@ -122,7 +122,7 @@ impl Engine {
         let pending = &turn.pending;
         let (hook, event) = (&slot.hook, &pending.event);
         let (run, path, revision) = (pending.run, event.path.as_deref(), event.revision);
-        let (end, printed) = match run::start(hook, pending, &self.around).await {
+        let (end, printed) = match run::start(hook, pending, &self.around, &slot.note) {
             Ok(started) => {
                 tracing::info!(hook = hook.name, %run, path, revision, pokes = pending.pokes, "run started");
                 self.metrics.started(&hook.name, millis() - pending.newest);

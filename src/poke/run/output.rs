@@ -195,8 +195,7 @@ mod tests {
     use super::*;
 
     fn live(tail_bytes: usize, log_max_bytes: u64, runs: &Path) -> Arc<Live> {
-        let (processes, runs) = (runs.to_owned(), runs.to_owned());
-        let around = super::super::Surroundings { noah: None, tail_bytes, log_max_bytes, runs, processes };
+        let around = super::super::Surroundings { noah: None, tail_bytes, log_max_bytes, runs: runs.to_owned() };
         Arc::new(Live::new(Uuid::new_v4(), &around))
     }
 

@@ -128,8 +128,9 @@ async fn a_poke_starts_its_command_no_later_than_webhook_does() {
         println!("skipped: there is no webhook on this machine; Debian's package is called webhook");
         return;
     };
+    // By its path, as webhook's script is: a long $PATH takes either a while.
     let settings = format!(
-        "[trust]\nsecrets = [\"{SECRET}\"]\n[[hook]]\nname = \"it\"\nargv = [\"sh\", \"-c\", \"exec date +%s%N\"]\nmin_interval = \"0s\"\n"
+        "[trust]\nsecrets = [\"{SECRET}\"]\n[[hook]]\nname = \"it\"\nargv = [\"/bin/sh\", \"-c\", \"exec date +%s%N\"]\nmin_interval = \"0s\"\n"
     );
     let poke = Poke::configured(&settings);
     let noah = |path: &str| Target { url: format!("http://{}{path}", poke.address), is_noah: true };

@@ -75,6 +75,21 @@ fn no_poke_is_lost_and_no_runs_overlap_in_fifty_kills() {
 
 #[test]
 fn what_a_killed_listener_has_left_behind_is_ended_and_run_again() {
+    leftovers_are_ended(|_| ());
+}
+
+/// It was killed in the moment in which it had started the command.
+#[test]
+fn what_a_killed_listener_had_not_come_to_note_is_ended_and_run_again() {
+    leftovers_are_ended(|note| {
+        let text = fs::read_to_string(note).expect("there is a note");
+        let begun: Vec<&str> = text.split_inclusive('\n').take(3).collect();
+        assert!(begun.len() == 3 && text[begun.concat().len()..].contains(" (sh) "), "{text}");
+        fs::write(note, begun.concat()).expect("it can be cut");
+    });
+}
+
+fn leftovers_are_ended(change: impl Fn(&Path)) {
     // The command itself is gone at once; what it has left in its group holds the lock.
     let script = "exec 9>guard; flock -n 9 || echo overlap >> overlaps; echo $NOAH_RUN_ID >> ids; sh -c 'trap \"\" TERM; echo $$ > child; while :; do sleep 1; done'";
     let poke = Poke::start(&[], &["sh", "-c", script]);
@@ -82,6 +97,7 @@ fn what_a_killed_listener_has_left_behind_is_ended_and_run_again() {
     let child: i32 = poke.wait_for("child", |text| text.ends_with('\n')).trim().parse().expect("a process id");
     let directory = poke.kill();
     assert!(is_running(child));
+    change(&directory.path().join("state/processes/default.run"));
     let poke = Poke::start_in(
         directory,
         &[],
