@@ -26,6 +26,9 @@ pub struct Tail {
     /// First all that came after this revision; refused when the log no longer goes back that far
     #[arg(long, value_name = "REV")]
     after: Option<u64>,
+    /// Only what this one changed: a token's name, or NAME@ADDRESS; "anonymous" is who has no token
+    #[arg(long, value_name = "NAME")]
+    actor: Option<String>,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -59,6 +62,10 @@ impl Tail {
 
     fn request(&self, after: Option<u64>) -> Request {
         let request = Request::new(Method::GET, "events").query("pattern", &self.pattern);
+        let request = match &self.actor {
+            Some(actor) => request.query("actor", actor),
+            None => request,
+        };
         match after {
             Some(revision) => request.query("after", revision),
             None => request,

@@ -9,7 +9,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{answer::Answer, error::Failure, request::Request};
 use crate::{
-    primitives::{Error, EventJson, Pattern},
+    primitives::{Error, Event, EventJson, Pattern},
     store::{Entry, Feed, PAGE_BYTES, Store, StoreError, Subscription},
 };
 
@@ -30,13 +30,28 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Which part of the log is asked for.
 #[derive(Debug)]
 pub struct Asked {
-    pattern: Pattern,
+    wanted: Wanted,
     after: Option<u64>,
     limit: usize,
 }
 
+/// Which events are asked for.
+#[derive(Debug)]
+struct Wanted {
+    pattern: Pattern,
+    /// Whose, by name, or by name and address.
+    actor: Option<String>,
+}
+
+impl Wanted {
+    fn has(&self, event: &Event, segments: &[String]) -> bool {
+        let is_theirs = |wanted: &String| event.actor.as_ref().is_some_and(|actor| actor.is(wanted));
+        self.actor.as_ref().is_none_or(is_theirs) && self.pattern.matches(segments)
+    }
+}
+
 impl Asked {
-    /// Reads `pattern`, `after` and `limit`; a stream's `Last-Event-ID` is where it ended before.
+    /// Reads `pattern`, `actor`, `after` and `limit`; a stream's `Last-Event-ID` is where it ended before.
     pub fn parse(request: &Request) -> Result<Self, Error> {
         let revision = |name: &str, text: &str| {
             text.parse().map_err(|_| Error::invalid(format!("{name} is a revision, a whole number")))
@@ -48,8 +63,11 @@ impl Asked {
             let limit = text.parse().ok().filter(|limit| (1..=MOST).contains(limit));
             limit.ok_or_else(|| Error::invalid(format!("limit is a number from 1 to {MOST}")))
         })?;
-        let pattern = Pattern::parse(parameters.get("pattern").unwrap_or("//noah"))?;
-        Ok(Self { pattern, after: resumed.or(after), limit })
+        let wanted = Wanted {
+            pattern: Pattern::parse(parameters.get("pattern").unwrap_or("//noah"))?,
+            actor: parameters.get("actor").map(ToOwned::to_owned),
+        };
+        Ok(Self { wanted, after: resumed.or(after), limit })
     }
 }
 
@@ -83,7 +101,7 @@ pub async fn page(store: &dyn Store, asked: &Asked) -> Result<Answer, Failure> {
         }
         for event in read {
             (next, looked_at) = (event.revision, looked_at + 1);
-            if asked.pattern.matches(&event.segments()) {
+            if asked.wanted.has(&event, &event.segments()) {
                 bytes += event.record.fields.values().map(Vec::len).sum::<usize>();
                 events.push(event);
             }
@@ -115,7 +133,7 @@ pub async fn follow(
     }
     let follower = Follower {
         feed: feed.subscribe(after),
-        pattern: asked.pattern,
+        wanted: asked.wanted,
         stopping,
         waiting: VecDeque::new(),
         // At once, so that the client knows from where it is told.
@@ -132,7 +150,7 @@ pub async fn follow(
 
 struct Follower {
     feed: Subscription,
-    pattern: Pattern,
+    wanted: Wanted,
     stopping: watch::Receiver<bool>,
     /// Events that are asked for and not written yet.
     waiting: VecDeque<Arc<Entry>>,
@@ -162,7 +180,7 @@ impl Follower {
             tokio::select! {
                 read = read(&mut self.feed) => match read {
                     Ok(entries) => {
-                        let wanted = |entry: &Arc<Entry>| self.pattern.matches(&entry.segments);
+                        let wanted = |entry: &Arc<Entry>| self.wanted.has(&entry.event, &entry.segments);
                         self.waiting.extend(entries.into_iter().filter(wanted));
                     }
                     Err(failure) => {

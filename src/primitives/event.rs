@@ -1,6 +1,6 @@
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{Action, Cause, Collection, Frame, Record, View, decode_segment, rfc3339};
+use super::{Action, Actor, Cause, Collection, Frame, Record, View, decode_segment, rfc3339};
 
 /// What one record's change looked like. The log is made of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Event {
     pub record: Record,
     /// What led to it, as whoever made the change said.
     pub cause: Option<Cause>,
+    /// Who made the change; what a process does by itself, as to end what is over, has no actor.
+    pub actor: Option<Actor>,
 }
 
 impl Event {
@@ -22,7 +24,8 @@ impl Event {
     /// its last change.
     #[must_use]
     pub fn current(record: Record) -> Self {
-        Self { revision: record.revision, time: record.updated_at, action: Action::Current, record, cause: None }
+        let (revision, time) = (record.revision, record.updated_at);
+        Self { revision, time, action: Action::Current, record, cause: None, actor: None }
     }
 
     /// Whether the record is no longer there: it was deleted, or has expired and is of a kind that does not stay then.
@@ -104,6 +107,9 @@ impl Serialize for EventJson<'_> {
         map.serialize_entry("time", &rfc3339(event.time))?;
         if let Some(cause) = &event.cause {
             map.serialize_entry("cause", cause)?;
+        }
+        if let Some(actor) = &event.actor {
+            map.serialize_entry("actor", actor)?;
         }
         map.end()
     }

@@ -4,6 +4,7 @@
 //! [`Plan`] a PUT or DELETE becomes, which [`Query`] a GET asks, and how a [`Record`] reads as the
 //! original's JSON. Nothing here does I/O, so nothing here knows HTTP, a database or a runtime.
 
+mod actor;
 pub mod application;
 mod cause;
 mod change;
@@ -37,6 +38,7 @@ pub mod token;
 pub mod transaction;
 pub mod watch;
 
+pub use actor::Actor;
 pub use cause::Cause;
 pub use change::{Action, Applied, Check, Commit, Committed, Edit, Hold, Op, Plan, When};
 pub use endpoint::Endpoint;

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     primitives::{Commit, Committed, millis},
-    store::clock::{Clock, Now},
+    store::clock::Clock,
 };
 
 /// Requests that wait for the writer; more of them wait outside.
@@ -162,9 +162,7 @@ fn write(
                 answers.push(Answer::Hold(reply, owners::hold(&transaction, &beat, millis())?));
             }
             Request::Sweep(reply) => {
-                let (connection, head) = (&*transaction, &mut head);
-                let mut change =
-                    Change { connection, now: millis(), whole: false, head, clock: Now::default(), cause: None };
+                let mut change = Change::new(&transaction, millis(), &mut head);
                 let look = clock.look();
                 let (swept, at) = settle::some(&mut change, look, false)?;
                 clock.heard(look, at.now);
