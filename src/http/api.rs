@@ -171,13 +171,19 @@ impl Api {
             }
             Resource::ServiceOnHost(service, host) => {
                 let done = self
-                    .commit(request, &mut service::delete(service, host, when).owned(&Key::service(service, host), owner.as_ref()))
+                    .commit(
+                        request,
+                        &mut service::delete(service, host, when).owned(&Key::service(service, host), owner.as_ref()),
+                    )
                     .await?;
                 Ok(gone(&service::delete_answer(service, host, &done), &done))
             }
             Resource::Application(name) => {
                 let done = self
-                    .commit(request, &mut application::delete(name, when).owned(&application::key(name), owner.as_ref()))
+                    .commit(
+                        request,
+                        &mut application::delete(name, when).owned(&application::key(name), owner.as_ref()),
+                    )
                     .await?;
                 Ok(gone(&application::delete_answer(name, &done), &done))
             }
@@ -187,13 +193,17 @@ impl Api {
             }
             Resource::Configuration(name) => {
                 let done = self
-                    .commit(request, &mut configuration::delete(name, when).owned(&configuration::key(name), owner.as_ref()))
+                    .commit(
+                        request,
+                        &mut configuration::delete(name, when).owned(&configuration::key(name), owner.as_ref()),
+                    )
                     .await?;
                 Ok(gone(&configuration::delete_answer(name, &done), &done))
             }
             Resource::Ephemeral(path) => {
-                let done =
-                    self.commit(request, &mut ephemeral::delete(path, when).owned(&Key::ephemeral(path), owner.as_ref())).await?;
+                let done = self
+                    .commit(request, &mut ephemeral::delete(path, when).owned(&Key::ephemeral(path), owner.as_ref()))
+                    .await?;
                 Ok(gone(&ephemeral::delete_answer(path, &done), &done))
             }
             Resource::All(Collection::Watches) => {

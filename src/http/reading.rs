@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     answer::Answer,
     api::{Api, Result, wrong_verb},
-    dashboard,
+    dashboard, denials,
     error::Failure,
     events::{self, Asked},
     lists::Page,
@@ -50,6 +50,7 @@ impl Api {
             Resource::Token(name) => self.token_named(name).await,
             Resource::Events => self.events(request).await,
             Resource::Convergence => self.convergence(request).await,
+            Resource::Denials => denials::answer(self.store.as_ref(), request).await,
             Resource::Snapshot => snapshot::answer(self.store.as_ref(), request.head_only).await,
             Resource::All(collection) => self.all(*collection, request, look).await,
             Resource::Host(name) => whole(host::key(name), look).await,

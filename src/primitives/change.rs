@@ -305,8 +305,7 @@ impl Plan {
     /// A plan of these operations, committed now.
     #[must_use]
     pub fn new(ops: Vec<Op>) -> Self {
-        let commit =
-            Commit { now: super::millis(), checks: Vec::new(), ops, whole: false, cause: None, actor: None };
+        let commit = Commit { now: super::millis(), checks: Vec::new(), ops, whole: false, cause: None, actor: None };
         Self { commit, refusals: Vec::new() }
     }
 
