@@ -34,7 +34,7 @@ async fn every_kind_of_write_says_where_it_came_from(noah: Noah) {
     noah.put_ok("/services/web/h", r#"{"status":"up","host_status":"up"}"#).await;
     noah.put_ok("/applications/a", r#"{"name":"a"}"#).await;
     noah.put_ok("/configurations/c", r#"{"format":"string","body":"x"}"#).await;
-    noah.put_ok("/applications/a/configurations/c", "{}").await;
+    noah.put_ok("/applications/a/configurations/c", r#"{"format":"string","body":"y"}"#).await;
     noah.put_ok("/hosts/h/tag", r#"{"tags":"t"}"#).await;
     noah.put_ok("/services/web/link", r#"{"link_name":"l"}"#).await;
     let id = session(&noah, "30s", "s").await;
