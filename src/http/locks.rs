@@ -35,7 +35,7 @@ struct Wish<'a> {
 impl Api {
     /// `GET /locks`
     pub(super) async fn locks(&self, look: &Look<'_>) -> Result {
-        let reading = look.read(&[lock::all()], Reading::shown).await?;
+        let reading = look.read_seen(&[lock::all()], Reading::shown).await?;
         let revision = reading.revision;
         match &reading.records()[..] {
             [] => Err(Failure::not_found_at(revision)),

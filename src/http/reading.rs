@@ -51,7 +51,7 @@ impl Api {
             Resource::Events => self.events(request).await,
             Resource::Convergence => self.convergence(request).await,
             Resource::Denials => denials::answer(self.store.as_ref(), request).await,
-            Resource::Snapshot => snapshot::answer(self.store.as_ref(), request.head_only).await,
+            Resource::Snapshot => snapshot::answer(self.store.as_ref(), request).await,
             Resource::All(collection) => self.all(*collection, request, look).await,
             Resource::Host(name) => whole(host::key(name), look).await,
             Resource::Service(name) => {
@@ -78,21 +78,21 @@ impl Api {
                     .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             }
             Resource::Watch(name) => self.watch_named(name).await,
-            Resource::Session(id) => self.session_of(*id).await,
+            Resource::Session(id) => self.session_of(*id, request).await,
             Resource::Lock(name) => self.lock_named(name, look).await,
             Resource::Tag(name) => tags(&tag::one(name), look).await,
             Resource::Link(name) => {
-                let reading = look.read(&link::read(name), link::shown).await?;
+                let reading = look.read_seen(&link::read(name), link::shown).await?;
                 linked(reading, |link| Some(Answer::json(link)))
             }
             Resource::LinkKind(name, kind) => {
-                let reading = look.read(&link::read(name), |reading| link::shown_of_kind(reading, *kind)).await?;
+                let reading = look.read_seen(&link::read(name), |reading| link::shown_of_kind(reading, *kind)).await?;
                 linked(reading, |link| Some(Answer::json(&link.of_kind(*kind))))
             }
             Resource::LinkMember(name, kind, member) => {
                 let member = member.as_str();
                 let queries = link::read(name);
-                let reading = look.read(&queries, |reading| link::shown_member(reading, *kind, member)).await?;
+                let reading = look.read_seen(&queries, |reading| link::shown_member(reading, *kind, member)).await?;
                 linked(reading, |link| link.member(*kind, member).map(|found| Answer::json(&found)))
             }
             Resource::Letters(name, revision) => self.letters(name, *revision, request).await,
@@ -141,7 +141,7 @@ impl Api {
         } else if short {
             page = page.without("body");
         }
-        let found = page.found(look.read(&[page.query()], Reading::shown).await?)?;
+        let found = page.read(look).await?;
         let answer = match collection {
             Collection::Watches => Answer::json(&watch::list(&found.records)),
             Collection::Tokens => Answer::json(&token::list(&found.records)),
@@ -153,8 +153,9 @@ impl Api {
     }
 
     /// `GET /sessions/ID`
-    async fn session_of(&self, id: Uuid) -> Result {
-        let reading = self.store.read(&session::read(id)).await?;
+    async fn session_of(&self, id: Uuid, request: &Request) -> Result {
+        let mut reading = self.store.read(&session::read(id)).await?;
+        session::hide_held(&mut reading, |held| request.policy().sees(held));
         let unknown = || Failure::from(session::UNKNOWN).at(Some(reading.revision));
         let (record, described) = session::described(&reading).ok_or_else(unknown)?;
         // What it holds changes without it, so there is no entity tag.
@@ -224,13 +225,13 @@ async fn whole(key: Key, look: &Look<'_>) -> Result {
 }
 
 async fn services(page: &Page, request: &Request, look: &Look<'_>) -> Result {
-    let found = page.found(look.read(&[page.query()], Reading::shown).await?)?;
+    let found = page.read(look).await?;
     let answer = Answer::json(&service::by_name(&found.records, Frame::Listed)).at(found.revision);
     Ok(paged(answer, found.next.as_deref(), request))
 }
 
 async fn tags(queries: &[Query], look: &Look<'_>) -> Result {
-    let Reading { revision, mut answers } = look.read(queries, Reading::shown).await?;
+    let Reading { revision, mut answers } = look.read_seen(queries, Reading::shown).await?;
     let carriers = answers.pop().unwrap_or_default().records;
     let tags = answers.pop().unwrap_or_default().records;
     if tags.is_empty() {

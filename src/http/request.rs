@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     access::Identity,
-    primitives::{self, Actor, Error, Key, When},
+    primitives::{self, Actor, Error, Key, Policy, When},
 };
 
 /// What of a request the handlers look at, besides its verb and its resource.
@@ -85,6 +85,12 @@ impl Request {
             Some(token) => Actor::new(&token.name, self.caller.address()),
             None => Actor::anonymous(self.caller.address()),
         }
+    }
+
+    /// What whoever made the request may do.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        self.caller.policy()
     }
 
     /// Waits for the client to hang up.

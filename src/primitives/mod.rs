@@ -32,6 +32,7 @@ mod record;
 mod secret;
 pub mod service;
 pub mod session;
+mod sight;
 pub mod signature;
 mod status;
 pub mod tag;

@@ -348,6 +348,12 @@ pub fn pattern(record: &Record) -> Option<Pattern> {
     Pattern::parse(record.text(PATTERN)).ok()
 }
 
+/// The pattern of the watch at a key, if this version still understands it.
+#[must_use]
+pub fn pattern_at(key: &Key) -> Option<Pattern> {
+    Pattern::parse(decode_segment(key.rest()).split('\t').next()?).ok()
+}
+
 /// After which revision a stored watch begins: where it was made, if it did not say.
 #[must_use]
 pub fn begins_after(record: &Record) -> u64 {
