@@ -281,7 +281,8 @@ impl Api {
         let start = Instant::now();
         while start.elapsed() < TRY {
             let read = self.store.read(&watch::before_put(wanted)).await?;
-            let mut plan = watch::put(wanted, read, object.clone(), lifetime, &request.when)?;
+            let owner = self.access.owner(&request.caller);
+            let mut plan = watch::put(wanted, read, object.clone(), lifetime, &owner, &request.when)?;
             match self.store_plan(request, &mut plan).await {
                 Ok(done) => return Ok(done),
                 Err(StoreError::Refused { check, revision, head }) => match plan.refusal(check, revision) {

@@ -167,12 +167,13 @@ impl Api {
         const STREAM: &str = "text/event-stream";
         let asked = Asked::parse(request)?;
         if !request.names(STREAM) {
-            return events::page(self.store.as_ref(), &asked).await;
+            return events::page(self.store.as_ref(), &asked, request.policy()).await;
         }
         if request.head_only {
             return Ok(Answer::raw(STREAM, ""));
         }
-        let stream = events::follow(self.store.as_ref(), &self.feed, asked, self.stopping.clone()).await?;
+        let reader = events::Reader::new(&self.access, &request.caller);
+        let stream = events::follow(self.store.as_ref(), &self.feed, asked, reader, self.stopping.clone()).await?;
         Ok(Answer::stream(STREAM, stream).with(header::CACHE_CONTROL, "no-store"))
     }
 
@@ -186,9 +187,9 @@ impl Api {
     async fn index(&self, request: &Request) -> Result {
         // Those who take anything are shown what they may see.
         if request.takes_page() && rights::check(request.caller.policy(), Verb::Get, &Resource::Index, true).is_ok() {
-            let reading = self.store.read(&dashboard::queries()).await?;
+            let reading = dashboard::read(self.store.as_ref(), request.policy()).await?;
             let statuses = statuses(self.store.as_ref(), dashboard::watches_of(&reading)).await?;
-            let page = dashboard::page(&reading, &statuses, &self.store.version().await);
+            let page = dashboard::page(&reading, request.policy().sees_all(), &statuses, &self.store.version().await);
             return Ok(Answer::raw("text/html;charset=utf-8", page.into_string())
                 .at(reading.revision)
                 .with(header::CONTENT_SECURITY_POLICY, live::POLICY.as_str())

@@ -69,14 +69,10 @@ impl Record {
     /// too for a service, so that one host's service can be watched.
     #[must_use]
     pub fn segments(&self) -> Vec<String> {
-        let path = match self.key.collection() {
-            Collection::Services => format!("/{}", self.key),
-            _ => self.path(),
-        };
-        // The path of an ephemeral is not escaped, so there is nothing to decode.
-        let is_plain = self.key.collection() == Collection::Ephemerals;
-        let decode = |segment: &str| if is_plain { segment.to_owned() } else { decode_segment(segment).into_owned() };
-        path[1..].split('/').map(decode).collect()
+        match self.key.collection() {
+            Collection::Watches => vec!["watchers".to_owned(), super::watch::name_of(&self.key)],
+            _ => self.key.segments(),
+        }
     }
 
     /// The names in the indexes that begin with `collection/`: the record's tags, or its links.

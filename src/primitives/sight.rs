@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Collection, Key, Pattern, Policy, Reading, Record, Right, watch};
+use super::{Collection, Policy, Reading, Record, Right, watch};
 
 impl Policy {
     /// Whether all lists are shown whole, so that nothing needs to be looked at one by one.
@@ -58,16 +58,15 @@ impl Policy {
 
     /// Whether a right is there on all that the watch of a name is about, whichever of those that the name may stand for.
     fn covers_watch(&self, right: Right, name: &str) -> bool {
-        let keys = watch::keys_of(name);
-        let covers = |key: &Key| watch::pattern_at(key).is_some_and(|pattern: Pattern| self.covers(right, &pattern));
-        !keys.is_empty() && keys.iter().all(covers)
+        let patterns = watch::patterns_of(name);
+        !patterns.is_empty() && patterns.iter().all(|pattern| self.covers(right, pattern))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::primitives::Answer;
+    use crate::primitives::{Answer, Key};
 
     fn policy(rules: &[&str]) -> Policy {
         Policy::parse(rules).unwrap()
