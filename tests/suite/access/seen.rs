@@ -31,6 +31,13 @@ async fn hosts(guarded: &Guarded, names: &[&str]) {
     }
 }
 
+/// Writes ephemerals, each of which is an event.
+async fn data(guarded: &Guarded, names: &[&str]) {
+    for name in names {
+        guarded.admin.put_ok(&format!("/ephemerals/{name}"), "x").await;
+    }
+}
+
 fn names(json: &Value) -> Vec<String> {
     json.as_object().unwrap().keys().cloned().collect()
 }
@@ -162,17 +169,17 @@ async fn watches_locks_and_the_holds_of_a_session_are_shown_by_their_own_rights(
 }
 
 async fn a_page_of_the_log_has_what_may_be_read(guarded: Guarded) {
-    hosts(&guarded, &["a", "b", "a", "b", "c"]).await;
+    data(&guarded, &["a", "b", "a", "b", "c"]).await;
     guarded.token("other", &[]).await;
     let paths = async |client: &Client, query: &str| -> Vec<String> {
         let page = client.see(&format!("/events{query}")).await;
         page["events"].as_array().unwrap().iter().map(|event| event["path"].as_str().unwrap().to_owned()).collect()
     };
-    let client = guarded.client("b", &["read=//noah/hosts/b"]).await;
-    assert_eq!(paths(&client, "").await, ["/hosts/b"; 2]);
-    assert_eq!(paths(&client, "?limit=1").await, ["/hosts/b"]);
-    assert!(paths(&client, "?pattern=//noah/hosts/a").await.is_empty());
-    let page = client.see("/events?pattern=//noah/hosts/a").await;
+    let client = guarded.client("b", &["read=//noah/ephemerals/b"]).await;
+    assert_eq!(paths(&client, "").await, ["/ephemerals/b"; 2]);
+    assert_eq!(paths(&client, "?limit=1").await, ["/ephemerals/b"]);
+    assert!(paths(&client, "?pattern=//noah/ephemerals/a").await.is_empty());
+    let page = client.see("/events?pattern=//noah/ephemerals/a").await;
     assert_eq!(page["next"].as_u64(), Some(client.get("/events").await.revision()), "it ends where the log does");
     let reader = guarded.client("reader", &["read=//noah"]).await;
     let all = paths(&reader, "?limit=100").await;
@@ -208,24 +215,28 @@ impl Stream {
 
     /// The path of the next event.
     async fn path(&mut self) -> String {
-        let message = self.message().await.unwrap();
-        let data = message.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
-        serde_json::from_str::<Value>(data).unwrap()["path"].as_str().unwrap().to_owned()
+        loop {
+            let message = self.message().await.unwrap();
+            // Others are signs of life.
+            if let Some(data) = message.lines().find_map(|line| line.strip_prefix("data: ")) {
+                return serde_json::from_str::<Value>(data).unwrap()["path"].as_str().unwrap().to_owned();
+            }
+        }
     }
 }
 
 async fn a_stream_follows_the_policy(guarded: Guarded) {
-    let client = guarded.client("some", &["read=//noah/hosts/a", "read=//noah/hosts/b"]).await;
+    let client = guarded.client("some", &["read=//noah/ephemerals/a", "read=//noah/ephemerals/b"]).await;
     let mut stream = Stream::open(&client, "").await;
-    hosts(&guarded, &["z", "a", "b"]).await;
-    assert_eq!((stream.path().await, stream.path().await), ("/hosts/a".to_owned(), "/hosts/b".to_owned()));
+    data(&guarded, &["z", "a", "b"]).await;
+    assert_eq!((stream.path().await.as_str(), stream.path().await.as_str()), ("/ephemerals/a", "/ephemerals/b"));
     // What is written next counts by the policy that was there before it.
-    guarded.admin.put_ok("/tokens/some", r#"{"policy":["read=//noah/hosts/b"]}"#).await;
-    hosts(&guarded, &["a", "b"]).await;
-    assert_eq!(stream.path().await, "/hosts/b");
-    guarded.admin.put_ok("/tokens/some", r#"{"policy":["read=//noah/hosts/a"]}"#).await;
-    hosts(&guarded, &["b", "a"]).await;
-    assert_eq!(stream.path().await, "/hosts/a");
+    guarded.admin.put_ok("/tokens/some", r#"{"policy":["read=//noah/ephemerals/b"]}"#).await;
+    data(&guarded, &["a", "b"]).await;
+    assert_eq!(stream.path().await, "/ephemerals/b");
+    guarded.admin.put_ok("/tokens/some", r#"{"policy":["read=//noah/ephemerals/a"]}"#).await;
+    data(&guarded, &["b", "a"]).await;
+    assert_eq!(stream.path().await, "/ephemerals/a");
 }
 
 async fn a_stream_ends_with_its_token(guarded: Guarded) {
@@ -294,7 +305,7 @@ async fn the_front_page_shows_and_counts_what_may_be_read(guarded: Guarded) {
 async fn events_say_which_token_made_them(guarded: Guarded) {
     let client = guarded.client("deploy", &["read,write,delete=//noah/hosts"]).await;
     client.put_ok("/hosts/a", UP).await;
-    hosts(&guarded, &["a"]).await;
+    hosts(&guarded, &["b"]).await;
     client.delete("/hosts/a").await;
     let page = guarded.admin.see("/events?actor=deploy").await;
     let events: Vec<_> = page["events"].as_array().unwrap().iter().map(|event| event["action"].clone()).collect();
