@@ -9,6 +9,7 @@
 //! not been heard of for [`Tokens::BOUND`], no token counts before the store was asked again.
 
 mod first;
+mod owner;
 mod throttle;
 mod tokens;
 

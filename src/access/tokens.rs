@@ -23,6 +23,8 @@ use crate::{
 
 /// How often it is made sure that nothing was missed.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long the log has to tell of what is known to be in it.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// How long a store is left alone that could not be read.
 const AGAIN: Duration = Duration::from_millis(250);
 /// The longest sleep for an end by the wall clock, which may be set meanwhile.
@@ -47,6 +49,8 @@ struct Shared {
     heard: AtomicU64,
     /// When the store could not be read the last time.
     failed: AtomicU64,
+    /// Up to which revision all changes are known.
+    position: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -80,6 +84,7 @@ impl Tokens {
             start: Instant::now(),
             heard: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            position: watch::Sender::new(0),
         });
         // When the store is away, no token counts until it is back.
         let _ = shared.reload().await;
@@ -105,6 +110,25 @@ impl Tokens {
             self.shared.heard.store(0, Ordering::Release);
         }
         learned
+    }
+
+    /// Waits until all changes up to a revision are known. Whoever acts on an event goes by the tokens as they are since
+    /// then, and not as they were before.
+    ///
+    /// # Errors
+    /// Those of [`Store::read`].
+    pub async fn at_least(&self, revision: u64) -> Result<(), StoreError> {
+        if *self.shared.position.borrow() >= revision {
+            return Ok(());
+        }
+        let mut position = self.shared.position.subscribe();
+        let heard = position.wait_for(|position| *position >= revision);
+        // The log is not followed where there are no tokens, and comes late where it is a long one.
+        if tokio::time::timeout(PATIENCE, heard).await.is_ok() {
+            return Ok(());
+        }
+        // Whatever was committed before is in what is read now.
+        self.shared.reload().await.map(drop)
     }
 
     /// The token of an id.
@@ -219,6 +243,8 @@ impl Shared {
             records.iter().fold(!gone.is_empty(), |changed, record| known.take(record) | changed)
         };
         self.tell(changed);
+        // Also backwards, when the store has lost commits.
+        self.position.send_replace(revision);
         self.heard.fetch_max(began, Ordering::AcqRel);
         Ok(revision)
     }
@@ -337,6 +363,8 @@ async fn follow_from(shared: &Shared, revision: u64) {
                     if !keys.is_empty() && shared.learn(&keys).await.is_err() {
                         return;
                     }
+                    let position = feed.position();
+                    shared.position.send_if_modified(|known| std::mem::replace(known, position.max(*known)) < position);
                 }
                 Err(StoreError::Trimmed { .. } | StoreError::Rewound { .. }) => return,
                 Err(_) => sleep(AGAIN).await,

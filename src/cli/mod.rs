@@ -13,6 +13,7 @@ mod completions;
 mod converged;
 mod delete;
 mod demo;
+mod denials;
 mod get;
 mod limits;
 mod list;
@@ -87,6 +88,7 @@ enum Command {
     #[command(subcommand)]
     Token(token::Command),
     Whoami(whoami::Args),
+    Denials(denials::Args),
     /// Bring the schema of a store up to date
     Migrate(migrate::Args),
     /// Print noah's version
@@ -115,6 +117,7 @@ pub fn run() -> ExitCode {
         Command::Watch(command) => command.run(),
         Command::Token(command) => command.run(),
         Command::Whoami(args) => args.run(),
+        Command::Denials(args) => args.run(),
         Command::Migrate(args) => args.run(),
         Command::Version => version::run(),
         Command::Completions(args) => args.run(),

@@ -26,6 +26,9 @@ pub struct Tail {
     /// First all that came after this revision; refused when the log no longer goes back that far
     #[arg(long, value_name = "REV")]
     after: Option<u64>,
+    /// Only what this one changed: a token's name, or NAME@ADDRESS; "anonymous" is who has no token
+    #[arg(long, value_name = "NAME")]
+    actor: Option<String>,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -59,6 +62,10 @@ impl Tail {
 
     fn request(&self, after: Option<u64>) -> Request {
         let request = Request::new(Method::GET, "events").query("pattern", &self.pattern);
+        let request = match &self.actor {
+            Some(actor) => request.query("actor", actor),
+            None => request,
+        };
         match after {
             Some(revision) => request.query("after", revision),
             None => request,
@@ -83,10 +90,14 @@ impl Tail {
             while let Some(end) = received.windows(2).position(|pair| pair == b"\n\n") {
                 let message: Vec<u8> = received.drain(..end + 2).collect();
                 let message = String::from_utf8_lossy(&message);
-                let gone = message.lines().any(|line| line == "event: gone");
+                let last = message.lines().find_map(|line| match line {
+                    "event: gone" => Some(StatusCode::GONE),
+                    "event: end" => Some(StatusCode::UNAUTHORIZED),
+                    _ => None,
+                });
                 for line in message.lines() {
-                    if let Some(data) = line.strip_prefix("data: ").filter(|_| gone) {
-                        return Err(refused(StatusCode::GONE, data.as_bytes(), &client.shown()));
+                    if let (Some(data), Some(status)) = (line.strip_prefix("data: "), last) {
+                        return Err(refused(status, data.as_bytes(), &client.shown()));
                     } else if let Some(data) = line.strip_prefix("data: ") {
                         output::text(&self.line(data))?;
                     } else if let Some(id) = line.strip_prefix("id: ") {

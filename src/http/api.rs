@@ -22,7 +22,7 @@ use crate::{
     access::Access,
     agents::Agents,
     primitives::{
-        Check, Collection, Commit, Committed, Error, Frame, Key, Lifetime, Pattern, Plan, Record, When, application,
+        Check, Collection, Committed, Error, Frame, Key, Lifetime, Pattern, Plan, Record, When, application,
         configuration, ephemeral, host, link, service, session, tag, watch,
     },
     store::{Feed, Store, StoreError},
@@ -44,8 +44,6 @@ pub struct Api {
     pub(super) probe: Option<Probe>,
     pub(super) ephemeral_max_bytes: usize,
     agents: Agents,
-    /// What led to the request that is being answered.
-    cause: Option<crate::primitives::Cause>,
     registering: Arc<Semaphore>,
     pub(super) stopping: Receiver<bool>,
 }
@@ -71,7 +69,6 @@ impl Api {
             probe,
             ephemeral_max_bytes,
             agents,
-            cause: None,
             registering: Arc::new(Semaphore::new(1)),
             stopping,
         }
@@ -79,10 +76,6 @@ impl Api {
 
     /// Answers one request.
     pub async fn answer(&self, verb: Verb, resource: &Resource, request: &Request) -> Result {
-        if request.cause.is_some() && self.cause.is_none() {
-            let api = Self { cause: request.cause.clone(), ..self.clone() };
-            return Box::pin(api.answer(verb, resource, request)).await;
-        }
         match verb {
             Verb::Get => self.get(resource, request).await,
             Verb::Put => self.put(resource, request).await,
@@ -96,30 +89,30 @@ impl Api {
         let lifetime = &lifetime(resource, request)?;
         match resource {
             Resource::Host(name) => {
-                let plan = host::put(name, body, lifetime, when)?;
-                let done = self.commit(&plan).await?;
+                let mut plan = host::put(name, body, lifetime, when)?;
+                let done = self.commit(request, &mut plan).await?;
                 Ok(changed(&host::put_answer(name, &plan.commit, &done), &done, 0).expiring(lifetime.ttl))
             }
             Resource::ServiceOnHost(service, host) => {
-                let plan = service::put(service, host, body, lifetime, when)?;
-                let done = self.commit(&plan).await?;
+                let mut plan = service::put(service, host, body, lifetime, when)?;
+                let done = self.commit(request, &mut plan).await?;
                 Ok(changed(&service::put_answer(service, host, &plan.commit, &done), &done, 1).expiring(lifetime.ttl))
             }
             Resource::Application(name) => {
-                let done = self.commit(&application::put(name, body, lifetime, when)?).await?;
+                let done = self.commit(request, &mut application::put(name, body, lifetime, when)?).await?;
                 Ok(changed(&application::put_answer(name, &done), &done, 0).expiring(lifetime.ttl))
             }
             Resource::Attached(name, config) => {
-                let done = self.commit(&application::attach(name, config, body, when)?).await?;
+                let done = self.commit(request, &mut application::attach(name, config, body, when)?).await?;
                 Ok(changed(&application::attach_answer(name, config, &done), &done, 0))
             }
             Resource::Configuration(name) => {
-                let done = self.commit(&configuration::put(name, body, lifetime, when)?).await?;
+                let done = self.commit(request, &mut configuration::put(name, body, lifetime, when)?).await?;
                 Ok(changed(&configuration::put_answer(name, &done), &done, 0).expiring(lifetime.ttl))
             }
             Resource::Ephemeral(path) => {
-                let plan = ephemeral::put(path, body.to_vec(), lifetime, when);
-                let done = self.commit(&plan).await?;
+                let mut plan = ephemeral::put(path, body.to_vec(), lifetime, when);
+                let done = self.commit(request, &mut plan).await?;
                 Ok(changed(&ephemeral::put_answer(path, &plan, &done), &done, 0).expiring(lifetime.ttl))
             }
             Resource::All(Collection::Watches) => {
@@ -130,19 +123,19 @@ impl Api {
             }
             Resource::All(Collection::Sessions) => {
                 unconditional(when, "one that is yet to be made")?;
-                let done = self.commit(&session::put(body)?).await?;
+                let done = self.commit(request, &mut session::put(body)?).await?;
                 Ok(changed(&session::change_answer(&done), &done, 0).expiring(session::ttl(&done)))
             }
             Resource::Session(id) => {
-                let done = self.commit(&session::renew(*id, body, when)?).await?;
+                let done = self.commit(request, &mut session::renew(*id, body, when)?).await?;
                 Ok(changed(&session::change_answer(&done), &done, 0).expiring(session::ttl(&done)))
             }
             Resource::Lock(name) => self.acquire(name, request).await,
-            Resource::TagOn(key) => self.edited(&tag::put(key.clone(), body, when)?).await,
-            Resource::LinkOn(Object::Record(key)) => self.edited(&link::put(key.clone(), body, when)?).await,
+            Resource::TagOn(key) => self.edited(request, tag::put(key.clone(), body, when)?).await,
+            Resource::LinkOn(Object::Record(key)) => self.edited(request, link::put(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Service(name)) => {
                 unconditional(when, "a service on all its hosts")?;
-                self.edited_everywhere(&link::put_service(name, body)?).await
+                self.edited_everywhere(request, link::put_service(name, body)?).await
             }
             Resource::WatchOn(object) => {
                 let (pattern, check) = match object {
@@ -167,69 +160,79 @@ impl Api {
         let owner = &lifetime(resource, request)?.owner;
         match resource {
             Resource::Host(name) => {
-                let plan = host::delete(name, when).owned(&host::key(name), owner.as_ref());
-                let done = self.commit(&plan).await?;
+                let mut plan = host::delete(name, when).owned(&host::key(name), owner.as_ref());
+                let done = self.commit(request, &mut plan).await?;
                 Ok(gone(&host::delete_answer(name, &done), &done))
             }
             Resource::Service(name) => {
                 unconditional(when, "a service on all its hosts")?;
-                let done = self.commit(&service::delete_everywhere(name)).await?;
+                let done = self.commit(request, &mut service::delete_everywhere(name)).await?;
                 Ok(gone(&service::delete_everywhere_answer(name, &done), &done))
             }
             Resource::ServiceOnHost(service, host) => {
                 let done = self
-                    .commit(&service::delete(service, host, when).owned(&Key::service(service, host), owner.as_ref()))
+                    .commit(
+                        request,
+                        &mut service::delete(service, host, when).owned(&Key::service(service, host), owner.as_ref()),
+                    )
                     .await?;
                 Ok(gone(&service::delete_answer(service, host, &done), &done))
             }
             Resource::Application(name) => {
                 let done = self
-                    .commit(&application::delete(name, when).owned(&application::key(name), owner.as_ref()))
+                    .commit(
+                        request,
+                        &mut application::delete(name, when).owned(&application::key(name), owner.as_ref()),
+                    )
                     .await?;
                 Ok(gone(&application::delete_answer(name, &done), &done))
             }
             Resource::Attached(name, config) => {
-                let done = self.commit(&application::detach(name, config, when)).await?;
+                let done = self.commit(request, &mut application::detach(name, config, when)).await?;
                 Ok(gone(&application::detach_answer(name, config, &done), &done))
             }
             Resource::Configuration(name) => {
                 let done = self
-                    .commit(&configuration::delete(name, when).owned(&configuration::key(name), owner.as_ref()))
+                    .commit(
+                        request,
+                        &mut configuration::delete(name, when).owned(&configuration::key(name), owner.as_ref()),
+                    )
                     .await?;
                 Ok(gone(&configuration::delete_answer(name, &done), &done))
             }
             Resource::Ephemeral(path) => {
-                let done =
-                    self.commit(&ephemeral::delete(path, when).owned(&Key::ephemeral(path), owner.as_ref())).await?;
+                let done = self
+                    .commit(request, &mut ephemeral::delete(path, when).owned(&Key::ephemeral(path), owner.as_ref()))
+                    .await?;
                 Ok(gone(&ephemeral::delete_answer(path, &done), &done))
             }
             Resource::All(Collection::Watches) => {
-                let plan = watch::delete(body, when, owner.as_ref())?;
+                let mut plan = watch::delete(body, when, owner.as_ref())?;
                 may_watch(request, &watch::named_in(body)?)?;
-                let done = self.commit(&plan).await?;
+                let done = self.commit(request, &mut plan).await?;
                 Ok(gone(&watch::change_answer(&done), &done))
             }
             Resource::Session(id) => {
-                let done = self.commit(&session::delete(*id, when)).await?;
+                let done = self.commit(request, &mut session::delete(*id, when)).await?;
                 Ok(gone(&session::change_answer(&done), &done))
             }
             Resource::Lock(name) => self.release(name, request).await,
             Resource::Watch(name) => self.remove_watch(name, owner.as_ref(), request).await,
             Resource::Token(name) => self.revoke_token(name, request).await,
             Resource::Letters(name, revision) => self.discard(name, *revision, request).await,
-            Resource::TagOn(key) => self.edited(&tag::delete(key.clone(), body, when)?).await,
-            Resource::LinkOn(Object::Record(key)) => self.edited(&link::delete(key.clone(), body, when)?).await,
+            Resource::TagOn(key) => self.edited(request, tag::delete(key.clone(), body, when)?).await,
+            Resource::LinkOn(Object::Record(key)) => self.edited(request, link::delete(key.clone(), body, when)?).await,
             Resource::LinkOn(Object::Service(name)) => {
                 unconditional(when, "a service on all its hosts")?;
-                self.edited_everywhere(&link::delete_service(name, body)?).await
+                self.edited_everywhere(request, link::delete_service(name, body)?).await
             }
             _ => Err(wrong_verb(resource)),
         }
     }
 
-    /// Commits a plan, or tells what its refusal means.
-    pub(super) async fn commit(&self, plan: &Plan) -> Result<Committed> {
-        self.store_plan(plan).await.map_err(|error| match error {
+    /// Commits a plan as what the request does, or tells what its refusal means.
+    pub(super) async fn commit(&self, request: &Request, plan: &mut Plan) -> Result<Committed> {
+        self.store_plan(request, plan).await.map_err(|error| match error {
             StoreError::Refused { check, revision, head } => {
                 Failure::from(plan.refusal(check, revision)).at(Some(revision.unwrap_or(head)))
             }
@@ -237,24 +240,26 @@ impl Api {
         })
     }
 
-    /// Commits a plan with the cause of the request.
-    pub(super) async fn store_plan(&self, plan: &Plan) -> std::result::Result<Committed, StoreError> {
-        match &self.cause {
-            None => self.store.commit(&plan.commit).await,
-            cause => self.store.commit(&Commit { cause: cause.clone(), ..plan.commit.clone() }).await,
-        }
+    /// Commits a plan with the cause and the actor of the request: the one way from here into the store.
+    pub(super) async fn store_plan(
+        &self,
+        request: &Request,
+        plan: &mut Plan,
+    ) -> std::result::Result<Committed, StoreError> {
+        (plan.commit.cause, plan.commit.actor) = (request.cause.clone(), Some(request.actor()));
+        self.store.commit(&plan.commit).await
     }
 
     /// An edit of one record, answered with all of it; with `null` where there is none.
-    async fn edited(&self, plan: &Plan) -> Result {
-        let done = self.commit(plan).await?;
+    async fn edited(&self, request: &Request, mut plan: Plan) -> Result {
+        let done = self.commit(request, &mut plan).await?;
         let last = done.results.len() - 1;
         Ok(changed(&done.record(last).map(tag::object), &done, last))
     }
 
     /// An edit of a service on all its hosts, answered with all of those.
-    async fn edited_everywhere(&self, plan: &Plan) -> Result {
-        let done = self.commit(plan).await?;
+    async fn edited_everywhere(&self, request: &Request, mut plan: Plan) -> Result {
+        let done = self.commit(request, &mut plan).await?;
         let records: Vec<Record> = done.results.iter().flatten().filter_map(|applied| applied.record.clone()).collect();
         let services: Vec<Record> =
             records.into_iter().filter(|record| record.key.collection() == Collection::Services).collect();
@@ -276,8 +281,9 @@ impl Api {
         let start = Instant::now();
         while start.elapsed() < TRY {
             let read = self.store.read(&watch::before_put(wanted)).await?;
-            let plan = watch::put(wanted, read, object.clone(), lifetime, &request.when)?;
-            match self.store_plan(&plan).await {
+            let owner = self.access.owner(&request.caller);
+            let mut plan = watch::put(wanted, read, object.clone(), lifetime, &owner, &request.when)?;
+            match self.store_plan(request, &mut plan).await {
                 Ok(done) => return Ok(done),
                 Err(StoreError::Refused { check, revision, head }) => match plan.refusal(check, revision) {
                     Error::Contended => {}

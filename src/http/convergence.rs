@@ -12,7 +12,7 @@ use super::{
     waiting::{Until, reading_that},
 };
 use crate::primitives::{
-    Collection, Error, Event, List, Name, Pattern, Query, Reading, Segment, Select,
+    Collection, Error, List, Name, Pattern, Policy, Query, Reading, Segment, Select,
     receipt::{self, Progress, Scope, is_converged},
 };
 
@@ -22,7 +22,9 @@ const LOOKED_AT: u64 = 10_000;
 const READ: usize = 1_000;
 
 /// What is asked.
-struct Asked {
+struct Asked<'a> {
+    /// By what the caller may see.
+    policy: &'a Policy,
     scope: Scope,
     revision: Option<u64>,
     wait: Option<Duration>,
@@ -39,8 +41,8 @@ struct Convergence {
     hosts: Vec<Progress>,
 }
 
-impl Asked {
-    fn parse(request: &Request) -> Result<Self> {
+impl<'a> Asked<'a> {
+    fn parse(request: &'a Request) -> Result<Self> {
         let parameters = &request.parameters;
         let name = |key: &str| parameters.get(key).map(Name::parse).transpose();
         let hosts = parameters.get("hosts").map(|hosts| hosts.split(',').map(Name::parse).collect()).transpose()?;
@@ -57,7 +59,8 @@ impl Asked {
             return Err(Error::Malformed(words.to_owned()).into());
         }
         let wait = parameters.get("wait").map(wait_time).transpose()?;
-        Ok(Self { scope: Scope { hosts, tag: name("tag")?, hook: name("hook")?, pattern }, revision, wait })
+        let policy = request.policy();
+        Ok(Self { policy, scope: Scope { hosts, tag: name("tag")?, hook: name("hook")?, pattern }, revision, wait })
     }
 }
 
@@ -68,7 +71,7 @@ impl Api {
         let until = asked.wait.map(|time| Until::new(self, request, time));
         let target = match (asked.revision, &asked.scope.pattern) {
             (Some(revision), _) => revision,
-            (None, Some(pattern)) => self.newest_of(pattern).await?,
+            (None, Some(pattern)) => self.newest_of(pattern, asked.policy).await?,
             (None, None) => return Err(Error::NotFound.into()),
         };
         let queries = asked.scope.queries();
@@ -95,26 +98,27 @@ impl Api {
 
     /// The revision of the newest change that a pattern matches. What was deleted longer ago than the newest 10,000
     /// events is not among them.
-    async fn newest_of(&self, pattern: &Pattern) -> Result<u64> {
+    async fn newest_of(&self, pattern: &Pattern, policy: &Policy) -> Result<u64> {
         let head = self.store.read(&[]).await?.revision;
         let oldest = self.store.window().await?.oldest;
         let mut at = head.saturating_sub(LOOKED_AT).max(oldest.saturating_sub(1));
         let mut newest = None;
+        let is_heard = |path: &[String]| receipt::is_heard(pattern, path) && policy.hears(path);
         while at < head {
             let events = self.store.log(at, READ).await?;
             let Some(last) = events.last().map(|event| event.revision) else { break };
-            let found = events.iter().rev().find(|event| receipt::is_heard(pattern, &event.segments()));
+            let found = events.iter().rev().find(|event| is_heard(&event.segments()));
             newest = found.map(|event| event.revision).or(newest);
             at = last;
         }
         match newest {
             Some(newest) => Ok(newest),
-            None => self.newest_there(pattern).await,
+            None => self.newest_there(pattern, policy).await,
         }
     }
 
     /// The revision of the newest record that a pattern matches.
-    async fn newest_there(&self, pattern: &Pattern) -> Result<u64> {
+    async fn newest_there(&self, pattern: &Pattern, policy: &Policy) -> Result<u64> {
         let kinds: Vec<Collection> = match pattern.segments().first() {
             Some(Segment::Is(word)) => Collection::parse(word).into_iter().collect(),
             _ => Collection::ALL.to_vec(),
@@ -124,14 +128,14 @@ impl Api {
         };
         let queries: Vec<Query> = kinds.iter().map(without_data).collect();
         let reading = self.store.read(&queries).await?;
-        let records = reading.answers.into_iter().flat_map(|answer| answer.records).map(Event::current);
-        let found =
-            records.filter(|event| receipt::is_heard(pattern, &event.segments())).map(|event| event.revision).max();
+        let records = reading.answers.into_iter().flat_map(|answer| answer.records);
+        let is_heard = |path: &[String]| receipt::is_heard(pattern, path) && policy.hears(path);
+        let found = records.filter(|record| is_heard(&record.segments())).map(|record| record.revision).max();
         found.ok_or_else(|| Error::Unknown("nothing that this pattern matches is there, or has changed lately").into())
     }
 }
 
-impl Asked {
+impl Asked<'_> {
     fn judge(&self, reading: &Reading, target: u64) -> bool {
         is_converged(&self.progress(reading, target))
     }
@@ -143,6 +147,15 @@ impl Asked {
     }
 
     fn progress(&self, reading: &Reading, target: u64) -> Vec<Progress> {
+        if !self.policy.sees_all() {
+            let mut reading = reading.clone();
+            self.policy.hide_from(&mut reading);
+            return self.progress_of(&reading, target);
+        }
+        self.progress_of(reading, target)
+    }
+
+    fn progress_of(&self, reading: &Reading, target: u64) -> Vec<Progress> {
         let records = |number: usize| reading.answers.get(number).map_or(&[][..], |answer| &answer.records);
         self.scope.progress(records(0), records(1), target)
     }

@@ -5,10 +5,13 @@ mod watches;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{live::SCRIPT, target::encode};
+use super::{lists::fill, live::SCRIPT, target::encode};
 use crate::{
-    primitives::{Collection, Key, List, Query, Reading, Record, Select, Status, application, ephemeral, rfc3339},
-    store::Version,
+    primitives::{
+        Answer as Counted, Collection, Key, List, Policy, Query, Reading, Record, Select, Status, application,
+        ephemeral, rfc3339,
+    },
+    store::{Store, StoreError, Version},
     watches::Status as WatchStatus,
 };
 
@@ -25,32 +28,49 @@ const KINDS: [Collection; 6] = [
     Collection::Watches,
 ];
 
-/// What the page reads: of each kind the count and the first ones.
-#[must_use]
-pub fn queries() -> Vec<Query> {
-    let first = |kind: Collection| List {
+/// Reads what the page shows: of each kind the count and the first ones. Of those who may not see all, of each kind one
+/// more than is shown is looked for, and no more are counted.
+pub async fn read(store: &dyn Store, policy: &Policy) -> Result<Reading, StoreError> {
+    if policy.sees_all() {
+        let queries = |kind: &Collection| [Query::Count(kind.as_str().to_owned()), Query::List(first(*kind))];
+        return store.read(&KINDS.iter().flat_map(queries).collect::<Vec<_>>()).await;
+    }
+    let mut reading = Reading::default();
+    for kind in KINDS {
+        let mut filled = fill(store, first(kind), policy, SHOWN + 1).await?;
+        let count = filled.records.len() as u64;
+        filled.records.truncate(usize::try_from(SHOWN).unwrap_or(usize::MAX));
+        reading.answers.extend([Counted { records: Vec::new(), count }, Counted { records: filled.records, count: 0 }]);
+        reading.revision = filled.revision;
+    }
+    Ok(reading)
+}
+
+fn first(kind: Collection) -> List {
+    List {
         limit: Some(SHOWN),
         lengths: ["data", "body"].map(ToOwned::to_owned).into(),
         ..List::of(Select::all(kind.as_str()))
-    };
-    KINDS.iter().flat_map(|kind| [Query::Count(kind.as_str().to_owned()), Query::List(first(*kind))]).collect()
+    }
 }
 
-/// The watches among the answers to [`queries`].
+/// The watches among what was read.
 #[must_use]
 pub fn watches_of(reading: &Reading) -> &[Record] {
     reading.answers.last().map(|answer| answer.records.as_slice()).unwrap_or_default()
 }
 
-/// The page, of the answers to [`queries`] and how each of [`watches_of`] them does.
+/// The page, of what was read and how each of [`watches_of`] it does.
+///
+/// `whole` is whether all is counted, and not only what is shown.
 #[must_use]
-pub fn page(reading: &Reading, statuses: &[WatchStatus], store: &Version) -> Markup {
+pub fn page(reading: &Reading, whole: bool, statuses: &[WatchStatus], store: &Version) -> Markup {
     let watches = watches::rows(watches_of(reading), statuses);
     let to_look_at = watches.iter().filter(|watch| watch.needs_a_look()).count();
     let kinds: Vec<Kind<'_>> = KINDS
         .iter()
         .zip(reading.answers.chunks_exact(2))
-        .map(|(kind, answers)| Kind { kind: *kind, count: answers[0].count, records: &answers[1].records })
+        .map(|(kind, answers)| Kind { kind: *kind, count: answers[0].count, whole, records: &answers[1].records })
         .collect();
     html! {
         (DOCTYPE)
@@ -69,7 +89,7 @@ pub fn page(reading: &Reading, statuses: &[WatchStatus], store: &Version) -> Mar
                         " · revision " (reading.revision) }
                     nav { @for kind in &kinds {
                         a href={ "#" (kind.kind.as_str()) } {
-                            b { (kind.count) } " " (kind.kind.as_str())
+                            b { (kind.counted()) } " " (kind.kind.as_str())
                             @if kind.kind == Collection::Watches && to_look_at > 0 {
                                 " " span.status.retrying { (to_look_at) " to look at" }
                             }
@@ -92,14 +112,19 @@ pub fn page(reading: &Reading, statuses: &[WatchStatus], store: &Version) -> Mar
 struct Kind<'a> {
     kind: Collection,
     count: u64,
+    whole: bool,
     records: &'a [Record],
 }
 
 impl Kind<'_> {
+    fn counted(&self) -> String {
+        if self.whole || self.count <= SHOWN { self.count.to_string() } else { format!("more than {SHOWN}") }
+    }
+
     fn section(&self, watches: &[watches::Row<'_>]) -> Markup {
         html! {
             section id=(self.kind.as_str()) {
-                h2 { (self.kind.as_str()) " " small { (self.count) } }
+                h2 { (self.kind.as_str()) " " small { (self.counted()) } }
                 @if self.records.is_empty() {
                     p.none { "none" }
                 } @else {
@@ -109,7 +134,9 @@ impl Kind<'_> {
                         _ => table { @for record in self.records { (row(record)) } },
                     }
                 }
-                @if self.count > SHOWN { p.none { "the first " (SHOWN) " of " (self.count) } }
+                @if self.count > SHOWN {
+                    p.none { "the first " (SHOWN) @if self.whole { " of " (self.count) } @else { "; there are more" } }
+                }
             }
         }
     }

@@ -95,6 +95,23 @@ impl Failure {
         matches!(&self.cause, Cause::Domain(own) if own == error)
     }
 
+    /// Whether it was refused because of who asked.
+    #[must_use]
+    pub fn is_denial(&self) -> bool {
+        match &self.cause {
+            Cause::NoToken(_) | Cause::Forbidden(_) => true,
+            Cause::Denied(denied) => !matches!(denied, Denied::Store(_)),
+            _ => false,
+        }
+    }
+
+    /// The status that it is answered with, and why, in words.
+    #[must_use]
+    pub fn told(&self) -> (u16, String) {
+        let (status, message, _) = self.cause.told();
+        (status.as_u16(), message)
+    }
+
     /// The answer, logged where the fault is ours.
     #[must_use]
     pub fn respond(&self) -> HttpResponse {

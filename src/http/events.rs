@@ -9,7 +9,8 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{answer::Answer, error::Failure, request::Request};
 use crate::{
-    primitives::{Error, EventJson, Pattern},
+    access::{Access, Denied, Identity},
+    primitives::{Error, Event, EventJson, Pattern, Policy},
     store::{Entry, Feed, PAGE_BYTES, Store, StoreError, Subscription},
 };
 
@@ -30,13 +31,28 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Which part of the log is asked for.
 #[derive(Debug)]
 pub struct Asked {
-    pattern: Pattern,
+    wanted: Wanted,
     after: Option<u64>,
     limit: usize,
 }
 
+/// Which events are asked for.
+#[derive(Debug)]
+struct Wanted {
+    pattern: Pattern,
+    /// Whose, by name, or by name and address.
+    actor: Option<String>,
+}
+
+impl Wanted {
+    fn has(&self, event: &Event, segments: &[String]) -> bool {
+        let is_theirs = |wanted: &String| event.actor.as_ref().is_some_and(|actor| actor.is(wanted));
+        self.actor.as_ref().is_none_or(is_theirs) && self.pattern.matches(segments)
+    }
+}
+
 impl Asked {
-    /// Reads `pattern`, `after` and `limit`; a stream's `Last-Event-ID` is where it ended before.
+    /// Reads `pattern`, `actor`, `after` and `limit`; a stream's `Last-Event-ID` is where it ended before.
     pub fn parse(request: &Request) -> Result<Self, Error> {
         let revision = |name: &str, text: &str| {
             text.parse().map_err(|_| Error::invalid(format!("{name} is a revision, a whole number")))
@@ -48,8 +64,11 @@ impl Asked {
             let limit = text.parse().ok().filter(|limit| (1..=MOST).contains(limit));
             limit.ok_or_else(|| Error::invalid(format!("limit is a number from 1 to {MOST}")))
         })?;
-        let pattern = Pattern::parse(parameters.get("pattern").unwrap_or("//noah"))?;
-        Ok(Self { pattern, after: resumed.or(after), limit })
+        let wanted = Wanted {
+            pattern: Pattern::parse(parameters.get("pattern").unwrap_or("//noah"))?,
+            actor: parameters.get("actor").map(ToOwned::to_owned),
+        };
+        Ok(Self { wanted, after: resumed.or(after), limit })
     }
 }
 
@@ -62,7 +81,8 @@ struct Page<'a> {
 
 /// One page of the log. It may have fewer events than asked for, also none, before the end is reached. Without a
 /// revision to start behind, it starts with the oldest event there is.
-pub async fn page(store: &dyn Store, asked: &Asked) -> Result<Answer, Failure> {
+/// Of it the caller is shown what they may read.
+pub async fn page(store: &dyn Store, asked: &Asked, policy: &Policy) -> Result<Answer, Failure> {
     let window = store.window().await?;
     let mut next = asked.after.unwrap_or(window.oldest - 1);
     let (mut events, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
@@ -83,7 +103,8 @@ pub async fn page(store: &dyn Store, asked: &Asked) -> Result<Answer, Failure> {
         }
         for event in read {
             (next, looked_at) = (event.revision, looked_at + 1);
-            if asked.pattern.matches(&event.segments()) {
+            let segments = event.segments();
+            if asked.wanted.has(&event, &segments) && policy.hears(&segments) {
                 bytes += event.record.fields.values().map(Vec::len).sum::<usize>();
                 events.push(event);
             }
@@ -100,10 +121,14 @@ pub async fn page(store: &dyn Store, asked: &Asked) -> Result<Answer, Failure> {
 /// A stream of the log: first what there is after the revision asked for (only what is new, if none was), then
 /// each event as it is committed. The `id` of a message is its revision. It ends when the server stops; and with a
 /// message `gone` when the log no longer has the next event, or is no longer the one that was followed.
+///
+/// Its reader may read less or more while it goes on, as their token's policy says by then; when their token is revoked, or
+/// its time is over, it ends with a message `end`.
 pub async fn follow(
     store: &dyn Store,
     feed: &Feed,
     asked: Asked,
+    reader: Reader,
     stopping: watch::Receiver<bool>,
 ) -> Result<impl Stream<Item = io::Result<Bytes>> + use<>, Failure> {
     let window = store.window().await?;
@@ -115,13 +140,14 @@ pub async fn follow(
     }
     let follower = Follower {
         feed: feed.subscribe(after),
-        pattern: asked.pattern,
+        wanted: asked.wanted,
+        reader,
         stopping,
         waiting: VecDeque::new(),
         // At once, so that the client knows from where it is told.
         parts: VecDeque::from([sign_of_life(after)]),
         said_at: Instant::now(),
-        gone: false,
+        is_over: false,
     };
     Ok(stream::unfold(follower, |mut follower| async move {
         let part = follower.next().await?;
@@ -132,14 +158,16 @@ pub async fn follow(
 
 struct Follower {
     feed: Subscription,
-    pattern: Pattern,
+    wanted: Wanted,
+    reader: Reader,
     stopping: watch::Receiver<bool>,
     /// Events that are asked for and not written yet.
     waiting: VecDeque<Arc<Entry>>,
     /// What is left of the message that is being written.
     parts: VecDeque<Bytes>,
     said_at: Instant,
-    gone: bool,
+    /// Nothing comes behind what is being written.
+    is_over: bool,
 }
 
 impl Follower {
@@ -152,23 +180,34 @@ impl Follower {
             if let Some(part) = self.parts.pop_front() {
                 return Some(part);
             }
-            if let Some(entry) = self.waiting.pop_front() {
-                self.parts = message(&entry);
-                continue;
-            }
-            if self.gone {
+            if self.is_over {
                 return None;
             }
+            if let Some(entry) = self.waiting.pop_front() {
+                match self.reader.may_be_told(&entry).await {
+                    Ok(true) => self.parts = message(&entry),
+                    Ok(false) => {}
+                    Err(Denied::Store(error)) => {
+                        tracing::debug!(%error, "what a stream's reader may read is not known; trying again");
+                        self.waiting.push_front(entry);
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                    Err(denied) => self.end("end", &denied.into()),
+                }
+                continue;
+            }
             tokio::select! {
+                () = self.reader.over() => {
+                    if let Err(denied) = self.reader.look_again() {
+                        self.end("end", &denied.into());
+                    }
+                }
                 read = read(&mut self.feed) => match read {
                     Ok(entries) => {
-                        let wanted = |entry: &Arc<Entry>| self.pattern.matches(&entry.segments);
+                        let wanted = |entry: &Arc<Entry>| self.wanted.has(&entry.event, &entry.segments);
                         self.waiting.extend(entries.into_iter().filter(wanted));
                     }
-                    Err(failure) => {
-                        self.parts.push_back(Bytes::from(format!("event: gone\ndata: {}\n\n", failure.to_json())));
-                        self.gone = true;
-                    }
+                    Err(failure) => self.end("gone", &failure),
                 },
                 () = tokio::time::sleep_until(self.said_at + HEARTBEAT) => {
                     return Some(sign_of_life(self.feed.position()));
@@ -176,6 +215,47 @@ impl Follower {
                 _ = self.stopping.changed() => {}
             }
         }
+    }
+
+    /// Ends the stream with a message that says why.
+    fn end(&mut self, word: &str, why: &Failure) {
+        self.parts.push_back(Bytes::from(format!("event: {word}\ndata: {}\n\n", why.to_json())));
+        self.is_over = true;
+    }
+}
+
+/// Who reads a stream: as they were when they were last looked at.
+pub struct Reader {
+    access: Arc<Access>,
+    caller: Identity,
+}
+
+impl Reader {
+    /// The caller of a request.
+    pub fn new(access: &Arc<Access>, caller: &Identity) -> Self {
+        Self { access: Arc::clone(access), caller: caller.clone() }
+    }
+
+    /// Looks at them as they are now.
+    fn look_again(&mut self) -> Result<(), Denied> {
+        if self.caller.token().is_some() {
+            self.caller = self.access.still(&self.caller)?;
+        }
+        Ok(())
+    }
+
+    /// Whether they may be told of an event, by their policy as it is since then at least.
+    async fn may_be_told(&mut self, entry: &Entry) -> Result<bool, Denied> {
+        if self.caller.token().is_some() {
+            self.access.tokens().at_least(entry.event.revision).await.map_err(Denied::Store)?;
+        }
+        self.look_again()?;
+        Ok(self.caller.policy().hears(&entry.segments))
+    }
+
+    /// Comes to its end with their token.
+    async fn over(&self) {
+        self.access.over(&self.caller).await;
     }
 }
 

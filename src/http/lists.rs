@@ -2,13 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::{error::Failure, request::Request};
-use crate::primitives::{
-    Collection, Error, Frame, Key, List, Name, Query, Reading, Record, Select, Status, View, encode_segment, tag, watch,
+use super::{error::Failure, request::Request, waiting::Look};
+use crate::{
+    primitives::{
+        Collection, Error, Frame, Key, List, Name, Policy, Query, Reading, Record, Select, Status, View,
+        encode_segment, tag, watch,
+    },
+    store::{Store, StoreError},
 };
 
 /// The most records of one page.
 const MOST: u64 = 100_000;
+/// How many records are read at once, and about how many bytes of them, where it is not known how many of them may be seen.
+const READ: u64 = 1_000;
+const READ_BYTES: u64 = 1 << 20;
 
 /// A list that was asked for.
 #[derive(Debug)]
@@ -65,16 +72,24 @@ impl Page {
         self
     }
 
-    /// What it reads.
-    #[must_use]
-    pub fn query(&self) -> Query {
-        Query::List(self.list.clone())
+    /// Reads what of it the caller may see.
+    pub async fn read(&self, look: &Look<'_>) -> Result<Found, Failure> {
+        let mut list = self.list.clone();
+        if let Some(limit) = list.limit.filter(|_| !look.policy().sees_all()) {
+            if !look.waits() {
+                let Filled { records, revision } = fill(look.store(), list, look.policy(), limit).await?;
+                return self.found(records, revision);
+            }
+            // Of what is waited for, all that is seen has to be of one revision.
+            list.limit = None;
+        }
+        let reading = look.read_seen(&[Query::List(list)], Reading::shown).await?;
+        let revision = reading.revision;
+        self.found(reading.records(), revision)
     }
 
     /// What was found; an empty list is not found, as in the original.
-    pub fn found(&self, reading: Reading) -> Result<Found, Failure> {
-        let revision = reading.revision;
-        let mut records = reading.records();
+    fn found(&self, mut records: Vec<Record>, revision: u64) -> Result<Found, Failure> {
         if records.is_empty() {
             return Err(Failure::not_found_at(revision));
         }
@@ -84,6 +99,32 @@ impl Page {
         let next = records.last().filter(|_| more).map(|last| name_after(self.collection, &last.key));
         Ok(Found { records, revision, next })
     }
+}
+
+/// The first records of a list that somebody may see.
+#[derive(Debug)]
+pub struct Filled {
+    /// They.
+    pub records: Vec<Record>,
+    /// The store's revision when the first of them were read. What changed meanwhile has a newer one.
+    pub revision: u64,
+}
+
+/// Reads a list until there are `wanted` records that may be seen, or no more.
+pub async fn fill(store: &dyn Store, mut list: List, policy: &Policy, wanted: u64) -> Result<Filled, StoreError> {
+    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+    (list.limit, list.bytes) = (Some(READ), Some(READ_BYTES));
+    let (mut records, mut revision) = (Vec::new(), None);
+    while records.len() < wanted {
+        let reading = store.read(&[Query::List(list.clone())]).await?;
+        revision.get_or_insert(reading.revision);
+        let read = reading.records();
+        let Some(last) = read.last() else { break };
+        list.after = Some(last.key.as_str().to_owned());
+        let left = wanted - records.len();
+        records.extend(read.into_iter().filter(|record| policy.sees(record)).take(left));
+    }
+    Ok(Filled { records, revision: revision.unwrap_or_default() })
 }
 
 impl Found {

@@ -24,6 +24,7 @@ use crate::{
 /// A session's wish for a lock.
 struct Wish<'a> {
     api: &'a Api,
+    request: &'a Request,
     name: &'a Name,
     session: Uuid,
     /// How many may hold it with the session; `None` is what its ticket says, or one.
@@ -34,7 +35,7 @@ struct Wish<'a> {
 impl Api {
     /// `GET /locks`
     pub(super) async fn locks(&self, look: &Look<'_>) -> Result {
-        let reading = look.read(&[lock::all()], Reading::shown).await?;
+        let reading = look.read_seen(&[lock::all()], Reading::shown).await?;
         let revision = reading.revision;
         match &reading.records()[..] {
             [] => Err(Failure::not_found_at(revision)),
@@ -57,17 +58,18 @@ impl Api {
         let parameters = &request.parameters;
         let wish = Wish {
             api: self,
+            request,
             name,
             session: holder(request)?,
             slots: parameters.get("slots").map(lock::parse_slots).transpose()?,
             wait: parameters.get("wait").map(wait_time).transpose()?,
         };
-        wish.come_true(request).await
+        wish.come_true().await
     }
 
     /// `DELETE /locks/NAME?session=ID`
     pub(super) async fn release(&self, name: &Name, request: &Request) -> Result {
-        let done = self.commit(&lock::delete(name, holder(request)?, &request.when)).await?;
+        let done = self.commit(request, &mut lock::delete(name, holder(request)?, &request.when)).await?;
         let json = serde_json::json!({"action": "delete", "result": "success", "name": name.as_str()});
         Ok(Answer::json(&json).at(done.revision))
     }
@@ -79,12 +81,12 @@ fn holder(request: &Request) -> Result<Uuid> {
 }
 
 impl Wish<'_> {
-    async fn come_true(&self, request: &Request) -> Result {
+    async fn come_true(&self) -> Result {
         let Some(time) = self.wait else {
             let (reading, is_new) = self.line_up().await?;
             return self.held_now(&reading, is_new).await;
         };
-        let until = Until::new(self.api, request, time);
+        let until = Until::new(self.api, self.request, time);
         // Registered, looked, and only then waited: nothing can come in between.
         let queue = [lock::queue(self.name)];
         let mut waiter = self.api.feed.waiter(&queue);
@@ -119,7 +121,7 @@ impl Wish<'_> {
         if self.wait.is_none() && !queue.has_room(slots) {
             return Err(Failure::from(queue.busy(self.name)).at(Some(reading.revision)));
         }
-        let is_new = self.try_commit(&lock::put(self.name, owner, slots)).await?;
+        let is_new = self.try_commit(lock::put(self.name, owner, slots)).await?;
         Ok((self.api.store.read(&queries).await?, is_new))
     }
 
@@ -127,7 +129,7 @@ impl Wish<'_> {
     async fn held_now(&self, reading: &Reading, is_new: bool) -> Result {
         let (ticket, _, holds) = self.place(reading)?;
         if !holds && is_new {
-            self.try_commit(&lock::take_back(ticket)).await?;
+            self.try_commit(lock::take_back(ticket)).await?;
         }
         if !holds {
             return Err(Failure::from(Queue::read(reading).busy(self.name)).at(Some(reading.revision)));
@@ -136,8 +138,8 @@ impl Wish<'_> {
     }
 
     /// Commits; whether it was not done because another request of the same session came before.
-    async fn try_commit(&self, plan: &Plan) -> Result<bool> {
-        match self.api.store_plan(plan).await {
+    async fn try_commit(&self, mut plan: Plan) -> Result<bool> {
+        match self.api.store_plan(self.request, &mut plan).await {
             Ok(_) => Ok(true),
             Err(StoreError::Refused { check, revision, head }) => match plan.refusal(check, revision) {
                 Error::Contended => Ok(false),

@@ -5,6 +5,7 @@ mod api;
 mod bare;
 mod convergence;
 mod dashboard;
+mod denials;
 mod error;
 mod events;
 mod guard;

@@ -29,6 +29,7 @@ const PATHS: &[&str] = &[
     "/events",
     "/snapshot",
     "/convergence",
+    "/denials",
     "/txn",
     "/whoami",
     "/hosts",

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     answer::Answer,
     api::{Api, Result, wrong_verb},
-    dashboard,
+    dashboard, denials,
     error::Failure,
     events::{self, Asked},
     lists::Page,
@@ -50,7 +50,8 @@ impl Api {
             Resource::Token(name) => self.token_named(name).await,
             Resource::Events => self.events(request).await,
             Resource::Convergence => self.convergence(request).await,
-            Resource::Snapshot => snapshot::answer(self.store.as_ref(), request.head_only).await,
+            Resource::Denials => denials::answer(self.store.as_ref(), request).await,
+            Resource::Snapshot => snapshot::answer(self.store.as_ref(), request).await,
             Resource::All(collection) => self.all(*collection, request, look).await,
             Resource::Host(name) => whole(host::key(name), look).await,
             Resource::Service(name) => {
@@ -77,21 +78,21 @@ impl Api {
                     .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             }
             Resource::Watch(name) => self.watch_named(name).await,
-            Resource::Session(id) => self.session_of(*id).await,
+            Resource::Session(id) => self.session_of(*id, request).await,
             Resource::Lock(name) => self.lock_named(name, look).await,
             Resource::Tag(name) => tags(&tag::one(name), look).await,
             Resource::Link(name) => {
-                let reading = look.read(&link::read(name), link::shown).await?;
+                let reading = look.read_seen(&link::read(name), link::shown).await?;
                 linked(reading, |link| Some(Answer::json(link)))
             }
             Resource::LinkKind(name, kind) => {
-                let reading = look.read(&link::read(name), |reading| link::shown_of_kind(reading, *kind)).await?;
+                let reading = look.read_seen(&link::read(name), |reading| link::shown_of_kind(reading, *kind)).await?;
                 linked(reading, |link| Some(Answer::json(&link.of_kind(*kind))))
             }
             Resource::LinkMember(name, kind, member) => {
                 let member = member.as_str();
                 let queries = link::read(name);
-                let reading = look.read(&queries, |reading| link::shown_member(reading, *kind, member)).await?;
+                let reading = look.read_seen(&queries, |reading| link::shown_member(reading, *kind, member)).await?;
                 linked(reading, |link| link.member(*kind, member).map(|found| Answer::json(&found)))
             }
             Resource::Letters(name, revision) => self.letters(name, *revision, request).await,
@@ -140,7 +141,7 @@ impl Api {
         } else if short {
             page = page.without("body");
         }
-        let found = page.found(look.read(&[page.query()], Reading::shown).await?)?;
+        let found = page.read(look).await?;
         let answer = match collection {
             Collection::Watches => Answer::json(&watch::list(&found.records)),
             Collection::Tokens => Answer::json(&token::list(&found.records)),
@@ -152,8 +153,9 @@ impl Api {
     }
 
     /// `GET /sessions/ID`
-    async fn session_of(&self, id: Uuid) -> Result {
-        let reading = self.store.read(&session::read(id)).await?;
+    async fn session_of(&self, id: Uuid, request: &Request) -> Result {
+        let mut reading = self.store.read(&session::read(id)).await?;
+        session::hide_held(&mut reading, |held| request.policy().sees(held));
         let unknown = || Failure::from(session::UNKNOWN).at(Some(reading.revision));
         let (record, described) = session::described(&reading).ok_or_else(unknown)?;
         // What it holds changes without it, so there is no entity tag.
@@ -165,12 +167,13 @@ impl Api {
         const STREAM: &str = "text/event-stream";
         let asked = Asked::parse(request)?;
         if !request.names(STREAM) {
-            return events::page(self.store.as_ref(), &asked).await;
+            return events::page(self.store.as_ref(), &asked, request.policy()).await;
         }
         if request.head_only {
             return Ok(Answer::raw(STREAM, ""));
         }
-        let stream = events::follow(self.store.as_ref(), &self.feed, asked, self.stopping.clone()).await?;
+        let reader = events::Reader::new(&self.access, &request.caller);
+        let stream = events::follow(self.store.as_ref(), &self.feed, asked, reader, self.stopping.clone()).await?;
         Ok(Answer::stream(STREAM, stream).with(header::CACHE_CONTROL, "no-store"))
     }
 
@@ -184,9 +187,9 @@ impl Api {
     async fn index(&self, request: &Request) -> Result {
         // Those who take anything are shown what they may see.
         if request.takes_page() && rights::check(request.caller.policy(), Verb::Get, &Resource::Index, true).is_ok() {
-            let reading = self.store.read(&dashboard::queries()).await?;
+            let reading = dashboard::read(self.store.as_ref(), request.policy()).await?;
             let statuses = statuses(self.store.as_ref(), dashboard::watches_of(&reading)).await?;
-            let page = dashboard::page(&reading, &statuses, &self.store.version().await);
+            let page = dashboard::page(&reading, request.policy().sees_all(), &statuses, &self.store.version().await);
             return Ok(Answer::raw("text/html;charset=utf-8", page.into_string())
                 .at(reading.revision)
                 .with(header::CONTENT_SECURITY_POLICY, live::POLICY.as_str())
@@ -223,13 +226,13 @@ async fn whole(key: Key, look: &Look<'_>) -> Result {
 }
 
 async fn services(page: &Page, request: &Request, look: &Look<'_>) -> Result {
-    let found = page.found(look.read(&[page.query()], Reading::shown).await?)?;
+    let found = page.read(look).await?;
     let answer = Answer::json(&service::by_name(&found.records, Frame::Listed)).at(found.revision);
     Ok(paged(answer, found.next.as_deref(), request))
 }
 
 async fn tags(queries: &[Query], look: &Look<'_>) -> Result {
-    let Reading { revision, mut answers } = look.read(queries, Reading::shown).await?;
+    let Reading { revision, mut answers } = look.read_seen(queries, Reading::shown).await?;
     let carriers = answers.pop().unwrap_or_default().records;
     let tags = answers.pop().unwrap_or_default().records;
     if tags.is_empty() {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     access::Identity,
-    primitives::{self, Error, Key, When},
+    primitives::{self, Actor, Error, Key, Policy, When},
 };
 
 /// What of a request the handlers look at, besides its verb and its resource.
@@ -76,6 +76,21 @@ impl Request {
             body: Bytes::new(),
             hang_up: request.conn_data::<HangUp>().cloned(),
         })
+    }
+
+    /// Who made the request, as the events of its writes say.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        match self.caller.token() {
+            Some(token) => Actor::new(&token.name, self.caller.address()),
+            None => Actor::anonymous(self.caller.address()),
+        }
+    }
+
+    /// What whoever made the request may do.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        self.caller.policy()
     }
 
     /// Waits for the client to hang up.

@@ -63,6 +63,7 @@ pub fn check(policy: &Policy, verb: Verb, resource: &Resource, page: bool) -> Al
         Resource::Index => Ok(()),
         Resource::Metrics => asked.at(READ, || vec!["metrics".to_owned()]),
         Resource::Events | Resource::Snapshot | Resource::Convergence => asked.shown(READ),
+        Resource::Denials => asked.at(ADMIN, Vec::new),
         Resource::Transaction => asked.somewhere(IN_TRANSACTION),
         Resource::All(collection) => asked.collection(verb, *collection),
         Resource::Host(name) => asked.on(by_verb, || host::key(name)),
@@ -123,8 +124,7 @@ struct Asked<'a>(&'a Policy);
 impl Asked<'_> {
     /// For what shows only what may be seen.
     fn shown(&self, rights: &'static [Right]) -> Allowed {
-        // Nothing is picked from what is read yet, so all of it has to be allowed.
-        self.at(rights, Vec::new)
+        self.somewhere(rights)
     }
 
     fn collection(&self, verb: Verb, collection: Collection) -> Allowed {

@@ -76,6 +76,8 @@ pub enum Resource {
     Snapshot,
     /// `/convergence`
     Convergence,
+    /// `/denials`
+    Denials,
     /// `/txn`
     Transaction,
     /// `/whoami`
@@ -188,6 +190,7 @@ pub fn resource(verb: Verb, path: &Path) -> Result<Resource, Error> {
         ["events"] => Resource::Events,
         ["snapshot"] => Resource::Snapshot,
         ["convergence"] => Resource::Convergence,
+        ["denials"] => Resource::Denials,
         ["txn"] => Resource::Transaction,
         ["whoami"] => Resource::WhoAmI,
         [collection] if is_listed(collection) => Resource::All(Collection::parse(collection).ok_or(Error::NotFound)?),

@@ -33,11 +33,11 @@ use super::{
     unread::closing,
 };
 use crate::{
-    access::{Access, FirstToken},
+    access::{Access, FirstToken, Identity},
     agents::Agents,
-    primitives::Error,
+    primitives::{Denial, Error},
     settings::Settings,
-    store::{self, Feed, Store, Sweeper, Trimmer},
+    store::{self, DenialWriter, Denials, Feed, Store, Sweeper, Trimmer},
     watches::{self, Dispatcher, Schedule},
 };
 
@@ -54,6 +54,7 @@ pub struct Application {
     dispatcher: Option<Dispatcher>,
     trimmer: Trimmer,
     sweeper: Option<Sweeper>,
+    denials: DenialWriter,
     context: Context,
     stop: watch::Sender<bool>,
     shutdown_deadline: Duration,
@@ -65,6 +66,7 @@ pub struct Application {
 struct Context {
     api: Api,
     access: Arc<Access>,
+    denials: Denials,
     has_api: bool,
     ephemeral_max_bytes: usize,
     body_max_bytes: usize,
@@ -108,8 +110,10 @@ impl Application {
         let first_token = guard::first_tokens(settings)?.make(Arc::clone(&store)).await?;
         let access = Access::start(Arc::clone(&store), feed.clone(), guard::anonymous(settings)).await;
         let agents = Agents::new(&settings.agent_options())?;
-        let dispatcher =
-            settings.agents.then(|| Dispatcher::start(Arc::clone(&store), agents.clone(), dispatching(settings)));
+        let dispatcher = settings
+            .agents
+            .then(|| Dispatcher::start(Arc::clone(&store), Arc::clone(&access), agents.clone(), dispatching(settings)));
+        let denials = DenialWriter::start(Arc::clone(&store));
         let trimmer = Trimmer::start(Arc::clone(&store), settings.retention);
         let stop = watch::Sender::new(false);
         let context = Context {
@@ -123,6 +127,7 @@ impl Application {
                 settings.ephemeral_max_bytes,
             ),
             access,
+            denials: denials.denials(),
             has_api: settings.api,
             ephemeral_max_bytes: settings.ephemeral_max_bytes,
             body_max_bytes: settings.body_max_bytes,
@@ -131,7 +136,19 @@ impl Application {
         };
         let shutdown_deadline = settings.shutdown_deadline;
         let first_token = Some(first_token);
-        Ok(Self { listener, addr, store, dispatcher, trimmer, sweeper, context, stop, shutdown_deadline, first_token })
+        Ok(Self {
+            listener,
+            addr,
+            store,
+            dispatcher,
+            trimmer,
+            sweeper,
+            denials,
+            context,
+            stop,
+            shutdown_deadline,
+            first_token,
+        })
     }
 
     /// Comes with the secret of a token that this server makes because there is none; it is nowhere else.
@@ -172,6 +189,7 @@ impl Application {
             if let Some(sweeper) = self.sweeper {
                 sweeper.stop().await;
             }
+            self.denials.stop().await;
             self.store.close().await;
         };
         if tokio::time::timeout(deadline, all).await.is_err() {
@@ -236,9 +254,15 @@ async fn handle(context: Data<Context>, request: HttpRequest, mut payload: Paylo
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
     let start = Instant::now();
     let mut response = async {
-        let response = match answer(&context, &request, &mut payload).await {
+        let mut caller = None;
+        let response = match answer(&context, &request, &mut payload, &mut caller).await {
             Ok((answer, read)) => answer.respond(read.known.as_ref().filter(|_| request.method().is_safe())),
-            Err(failure) => closing(failure.respond(), payload),
+            Err(failure) => {
+                if failure.is_denial() {
+                    context.denials.note(denial(&failure, &request, caller.as_ref()));
+                }
+                closing(failure.respond(), payload)
+            }
         };
         tracing::debug!(
             method = %request.method(),
@@ -264,7 +288,24 @@ fn shown(path: &str) -> &str {
     }
 }
 
-async fn answer(context: &Context, request: &HttpRequest, payload: &mut Payload) -> Result<(Answer, Request), Failure> {
+/// What is written down of a request that was refused because of who made it.
+fn denial(failure: &Failure, request: &HttpRequest, caller: Option<&Identity>) -> Denial {
+    let (status, why) = failure.told();
+    let address = request.peer_addr().map(|peer| peer.ip());
+    let denial = Denial::new(status, address, request.method().as_str(), shown(request.uri().path()), &why);
+    match caller {
+        Some(caller) => denial.by(caller.name()),
+        None => denial,
+    }
+}
+
+/// Answers a request. `known` is its caller as soon as that is known, also when it is refused.
+async fn answer(
+    context: &Context,
+    request: &HttpRequest,
+    payload: &mut Payload,
+    known: &mut Option<Identity>,
+) -> Result<(Answer, Request), Failure> {
     let head: usize = request.uri().path_and_query().map_or(0, |target| target.as_str().len())
         + request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
     if head > context.header_max_bytes {
@@ -276,6 +317,7 @@ async fn answer(context: &Context, request: &HttpRequest, payload: &mut Payload)
         Ok((_, resource)) if rights::is_open(resource) => guard::stranger(&context.access, request),
         _ => guard::caller(&context.access, request).await?,
     };
+    let caller = known.insert(caller).clone();
     let (verb, resource) = found?;
     if !context.has_api && !resource.is_about_the_process() {
         return Err(Cause::AgentOnly.into());

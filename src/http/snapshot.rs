@@ -8,8 +8,10 @@ use futures_util::stream;
 use super::{
     answer::{Answer, JSON},
     error::{Cause, Failure},
+    request::Request,
 };
 use crate::{
+    access::Identity,
     primitives::{Event, EventJson},
     store::{Snapshot, Store, StoreError},
 };
@@ -19,8 +21,9 @@ const PART: usize = 32 << 10;
 
 /// Takes a snapshot and answers with it: `{"revision":R,"records":[…]}`, one record a line, each as its event would
 /// be, with the action `current`. It is written as it is read, so that its size does not matter.
-pub async fn answer(store: &dyn Store, head_only: bool) -> Result<Answer, Failure> {
-    if head_only {
+/// Of the records those that the caller may read.
+pub async fn answer(store: &dyn Store, request: &Request) -> Result<Answer, Failure> {
+    if request.head_only {
         return Ok(Answer::raw(JSON, "").at(store.read(&[]).await?.revision));
     }
     let snapshot = Snapshot::take(store).await.map_err(|error| match error {
@@ -29,25 +32,40 @@ pub async fn answer(store: &dyn Store, head_only: bool) -> Result<Answer, Failur
     })?;
     let revision = snapshot.revision();
     let begin = format!("{{\"revision\":{revision},\"records\":[").into_bytes();
-    let parts = stream::try_unfold(Some((snapshot, begin, "\n")), |state| async move {
-        let Some((mut snapshot, mut part, separator)) = state else { return Ok(None) };
-        let is_end = fill(&mut part, &mut snapshot, separator).await?;
-        let rest = (!is_end).then(|| (snapshot, Vec::new(), ",\n"));
+    let reading = Reading { snapshot, caller: request.caller.clone(), separator: "\n" };
+    let parts = stream::try_unfold(Some((reading, begin)), |state| async move {
+        let Some((mut reading, mut part)) = state else { return Ok(None) };
+        let is_end = reading.fill(&mut part).await?;
+        let rest = (!is_end).then(|| (reading, Vec::new()));
         Ok::<_, io::Error>(Some((Bytes::from(part), rest)))
     });
     Ok(Answer::stream(JSON, parts).at(revision).with(header::CACHE_CONTROL, "no-store"))
 }
 
-/// Writes the next records, each behind a separator; whether that was all.
-async fn fill(part: &mut Vec<u8>, snapshot: &mut Snapshot, mut separator: &str) -> io::Result<bool> {
-    while part.len() < PART {
-        let Some(record) = snapshot.next().await.map_err(io::Error::other)? else {
-            part.extend_from_slice(b"\n]}\n");
-            return Ok(true);
-        };
-        part.extend_from_slice(separator.as_bytes());
-        serde_json::to_writer(&mut *part, &EventJson(&Event::current(record))).map_err(io::Error::other)?;
-        separator = ",\n";
+/// A snapshot that is being written for somebody.
+struct Reading {
+    snapshot: Snapshot,
+    caller: Identity,
+    /// What is written in front of the next record.
+    separator: &'static str,
+}
+
+impl Reading {
+    /// Writes the next records; whether that was all.
+    async fn fill(&mut self, part: &mut Vec<u8>) -> io::Result<bool> {
+        let policy = self.caller.policy();
+        while part.len() < PART {
+            let Some(record) = self.snapshot.next().await.map_err(io::Error::other)? else {
+                part.extend_from_slice(b"\n]}\n");
+                return Ok(true);
+            };
+            if !policy.is_admin() && !policy.hears(&record.segments()) {
+                continue;
+            }
+            part.extend_from_slice(self.separator.as_bytes());
+            serde_json::to_writer(&mut *part, &EventJson(&Event::current(record))).map_err(io::Error::other)?;
+            self.separator = ",\n";
+        }
+        Ok(false)
     }
-    Ok(false)
 }

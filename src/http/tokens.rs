@@ -42,15 +42,15 @@ impl Api {
     /// `PUT /tokens`
     pub(super) async fn make_token(&self, request: &Request) -> Result {
         unconditional(&request.when, "one that is yet to be made")?;
-        let Issued { plan, secret } = token::create(&request.body)?;
-        let done = self.commit(&plan).await?;
+        let Issued { mut plan, secret } = token::create(&request.body)?;
+        let done = self.commit(request, &mut plan).await?;
         self.told(done, Some(&secret)).await
     }
 
     /// `PUT /tokens/ID`
     pub(super) async fn change_token(&self, name: &Name, request: &Request) -> Result {
         let edit = |record: &Record| Ok((token::change(record, &request.body, &request.when)?, None));
-        let (done, _) = self.edit_token(name, edit).await?;
+        let (done, _) = self.edit_token(name, request, edit).await?;
         self.told(done, None).await
     }
 
@@ -60,14 +60,14 @@ impl Api {
             let Issued { plan, secret } = token::rotate(record, &request.body, &request.when)?;
             Ok((plan, Some(secret)))
         };
-        let (done, secret) = self.edit_token(name, edit).await?;
+        let (done, secret) = self.edit_token(name, request, edit).await?;
         self.told(done, secret.as_ref()).await
     }
 
     /// `DELETE /tokens/ID`
     pub(super) async fn revoke_token(&self, name: &Name, request: &Request) -> Result {
         let key = self.token(name).await?.key;
-        let done = self.commit(&token::revoke(key.clone(), &request.when)).await?;
+        let done = self.commit(request, &mut token::revoke(key.clone(), &request.when)).await?;
         self.learn(&key).await;
         Ok(gone(&token::change_answer(&done, None), &done))
     }
@@ -76,13 +76,14 @@ impl Api {
     async fn edit_token(
         &self,
         name: &Name,
+        request: &Request,
         edit: impl Fn(&Record) -> Result<(Plan, Option<Hidden>)>,
     ) -> Result<(Committed, Option<Hidden>)> {
         let start = Instant::now();
         loop {
             let record = self.token(name).await?;
-            let (plan, secret) = edit(&record)?;
-            match self.commit(&plan).await {
+            let (mut plan, secret) = edit(&record)?;
+            match self.commit(request, &mut plan).await {
                 Ok(done) => return Ok((done, secret)),
                 Err(failure) if failure.is(&Error::Contended) && start.elapsed() < TRY => {}
                 Err(failure) => return Err(failure),

@@ -35,8 +35,8 @@ impl Api {
                 self.plan(&operation, resource).map_err(|error| transaction::refused(op, &operation, error))?;
             planned.push((operation, subject, plan));
         }
-        let transaction = Transaction::new(planned)?;
-        let done = self.commit(&transaction.plan).await?;
+        let mut transaction = Transaction::new(planned)?;
+        let done = self.commit(request, &mut transaction.plan).await?;
         Ok(Answer::json(&transaction.answer(&done)).at(done.revision))
     }
 

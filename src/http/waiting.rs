@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{answer::Answer, api::Api, error::Failure, request::Request, routes::Resource, wait::Wait};
 use crate::{
-    primitives::{Error, Query, Reading, Record},
+    primitives::{Error, Event, Policy, Query, Reading, Record},
     store::{News, Store, StoreError, Waiter},
 };
 
@@ -57,11 +57,52 @@ impl<'a> Look<'a> {
         queries: &[Query],
         shown: impl Fn(&Reading) -> Vec<&Record>,
     ) -> Result<Reading, StoreError> {
+        self.read_for(None, queries, shown).await
+    }
+
+    /// [`Look::read`] of several records, of which only those count that the caller may see.
+    ///
+    /// # Errors
+    /// Those of [`Store::read`].
+    pub async fn read_seen(
+        &self,
+        queries: &[Query],
+        shown: impl Fn(&Reading) -> Vec<&Record>,
+    ) -> Result<Reading, StoreError> {
+        let policy = Some(self.policy()).filter(|policy| !policy.sees_all());
+        let mut reading = self.read_for(policy, queries, shown).await?;
+        if let Some(policy) = policy {
+            policy.hide_from(&mut reading);
+        }
+        Ok(reading)
+    }
+
+    async fn read_for(
+        &self,
+        policy: Option<&Policy>,
+        queries: &[Query],
+        shown: impl Fn(&Reading) -> Vec<&Record>,
+    ) -> Result<Reading, StoreError> {
         let Some(wait) = &self.wait else { return self.api.store.read(queries).await };
         // Boxed, so that requests that do not wait do not carry it.
-        let (reading, met) = Box::pin(Hold { look: self, wait, queries, shown }.run()).await?;
+        let (reading, met) = Box::pin(Hold { look: self, wait, policy, queries, shown }.run()).await?;
         self.met.set(Some(met));
         Ok(Arc::unwrap_or_clone(reading))
+    }
+
+    /// Whether it waits for something.
+    pub fn waits(&self) -> bool {
+        self.wait.is_some()
+    }
+
+    /// What the caller may see.
+    pub fn policy(&self) -> &Policy {
+        self.request.policy()
+    }
+
+    /// What is read from.
+    pub fn store(&self) -> &dyn Store {
+        self.api.store.as_ref()
     }
 
     /// With what became of the wait.
@@ -100,6 +141,8 @@ impl<'a> Until<'a> {
 struct Hold<'a, F> {
     look: &'a Look<'a>,
     wait: &'a Wait,
+    /// By what is shown only what may be seen; `None` when that is all.
+    policy: Option<&'a Policy>,
     queries: &'a [Query],
     shown: F,
 }
@@ -133,22 +176,33 @@ impl<F: Fn(&Reading) -> Vec<&Record>> Hold<'_, F> {
     }
 
     fn is_met(&self, reading: &Reading, before: Before) -> bool {
-        let shown = (self.shown)(reading);
-        let changed = self.wait.after.is_none_or(|after| match before {
-            Before::Changed => true,
-            Before::Same(same) => newest(&shown) > after || fingerprint(&shown) != same,
-        });
-        changed && self.wait.holds(&shown)
+        self.judge(reading, |shown| {
+            let changed = self.wait.after.is_none_or(|after| match before {
+                Before::Changed => true,
+                Before::Same(same) => newest(shown) > after || fingerprint(shown) != same,
+            });
+            changed && self.wait.holds(shown)
+        })
+    }
+
+    /// What is to be said of the records that are shown of a reading.
+    fn judge<T>(&self, reading: &Reading, say: impl FnOnce(&[&Record]) -> T) -> T {
+        let Some(policy) = self.policy else { return say(&(self.shown)(reading)) };
+        // Others may wait with the same reading and see other parts of it.
+        let mut reading = reading.clone();
+        policy.hide_from(&mut reading);
+        say(&(self.shown)(&reading))
     }
 
     /// Whether something changed behind the revision that was asked for already before the first look.
     async fn before(&self, store: &dyn Store, waiter: &Waiter, reading: &Reading) -> Result<Before, StoreError> {
-        let shown = (self.shown)(reading);
-        let same = Before::Same(fingerprint(&shown));
+        let (fingerprint, newest, is_any) =
+            self.judge(reading, |shown| (fingerprint(shown), newest(shown), !shown.is_empty()));
+        let same = Before::Same(fingerprint);
         let Some(after) = self.wait.after else { return Ok(same) };
         // What is there is one record, so it did not go and come back: that would have given it a new revision.
-        let is_one = !shown.is_empty() && self.queries.iter().all(|query| matches!(query, Query::Get(_)));
-        if newest(&shown) > after || reading.revision < after {
+        let is_one = is_any && self.queries.iter().all(|query| matches!(query, Query::Get(_)));
+        if newest > after || reading.revision < after {
             // A store that is behind the client has lost something; who asked has to begin anew.
             return Ok(Before::Changed);
         }
@@ -162,7 +216,8 @@ impl<F: Fn(&Reading) -> Vec<&Record>> Hold<'_, F> {
                 Err(StoreError::Trimmed { .. }) => return Ok(Before::Changed),
                 events => events?,
             };
-            if events.iter().any(|event| waiter.is_about(event)) {
+            let may_know = |event: &Event| self.policy.is_none_or(|policy| policy.sees(&event.record));
+            if events.iter().any(|event| waiter.is_about(event) && may_know(event)) {
                 return Ok(Before::Changed);
             }
             position = events.last().map_or(reading.revision, |last| last.revision);

@@ -62,7 +62,7 @@ impl Api {
     pub(super) async fn pause(&self, name: &str, pause: bool, request: &Request) -> Result {
         let key = self.named(name).await?.key;
         let plan = if pause { watch::pause(key.clone(), "on request") } else { watch::resume(key.clone()) };
-        let done = self.commit(&plan.when(&key, &request.when)).await?;
+        let done = self.commit(request, &mut plan.when(&key, &request.when)).await?;
         let record = done.record(0).ok_or(Error::NotFound)?;
         Ok(Answer::json(&View(record, Frame::Whole)).of_record(record.revision))
     }
@@ -70,7 +70,7 @@ impl Api {
     /// `DELETE /watches/NAME`
     pub(super) async fn remove_watch(&self, name: &str, owner: Option<&Key>, request: &Request) -> Result {
         let key = self.named(name).await?.key;
-        let done = self.commit(&watch::delete_at(key, &request.when, owner)).await?;
+        let done = self.commit(request, &mut watch::delete_at(key, &request.when, owner)).await?;
         Ok(Answer::json(&watch::change_answer(&done)).at(done.revision))
     }
 
@@ -108,8 +108,8 @@ impl Api {
     /// `PUT /watches/NAME/dead/redrive`, and with a revision one of them: the watch's owner sends them again.
     pub(super) async fn redrive(&self, name: &str, revision: Option<u64>, request: &Request) -> Result {
         let name = self.name_of(name).await?;
-        let plan = about(dead_letter::redrive(&name, revision), &name, revision, &request.when)?;
-        let done = self.commit(&plan).await?;
+        let mut plan = about(dead_letter::redrive(&name, revision), &name, revision, &request.when)?;
+        let done = self.commit(request, &mut plan).await?;
         let letters = Letters::new("redrive", &done);
         Ok(if revision.is_some() { changed(&letters, &done, 0) } else { Answer::json(&letters).at(done.revision) })
     }
@@ -117,8 +117,8 @@ impl Api {
     /// `DELETE /watches/NAME/dead`, and with a revision one of them.
     pub(super) async fn discard(&self, name: &str, revision: Option<u64>, request: &Request) -> Result {
         let name = self.name_of(name).await?;
-        let plan = about(dead_letter::discard(&name, revision), &name, revision, &request.when)?;
-        let done = self.commit(&plan).await?;
+        let mut plan = about(dead_letter::discard(&name, revision), &name, revision, &request.when)?;
+        let done = self.commit(request, &mut plan).await?;
         Ok(gone(&Letters::new("delete", &done), &done))
     }
 

@@ -1,7 +1,7 @@
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use super::{Cause, Error, Key, LeaseChange, Lifetime, Record, Select, session};
+use super::{Actor, Cause, Error, Key, LeaseChange, Lifetime, Record, Select, session};
 
 /// What has to hold for a commit to happen at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -192,6 +192,8 @@ pub struct Commit {
     pub whole: bool,
     /// What led to it.
     pub cause: Option<Cause>,
+    /// Who made it; what a process does by itself has no actor.
+    pub actor: Option<Actor>,
 }
 
 impl Commit {
@@ -303,7 +305,7 @@ impl Plan {
     /// A plan of these operations, committed now.
     #[must_use]
     pub fn new(ops: Vec<Op>) -> Self {
-        let commit = Commit { now: super::millis(), checks: Vec::new(), ops, whole: false, cause: None };
+        let commit = Commit { now: super::millis(), checks: Vec::new(), ops, whole: false, cause: None, actor: None };
         Self { commit, refusals: Vec::new() }
     }
 

@@ -186,6 +186,21 @@ pub(super) fn entries<M: SerializeMap>(record: &Record, map: &mut M) -> Result<(
     map.serialize_entry("redriven", &record.indexes.contains(REDRIVEN))
 }
 
+/// The segments of what a letter tells of, as patterns and policies are matched against them.
+#[must_use]
+pub fn segments(letter: &Letter) -> Vec<String> {
+    let path = letter.channel.strip_prefix("//noah/").unwrap_or_default();
+    let is_plain = path.starts_with("ephemerals/");
+    let decode = |segment: &str| if is_plain { segment.to_owned() } else { decode_segment(segment).into_owned() };
+    let mut segments: Vec<String> = path.split('/').map(decode).collect();
+    if segments.first().is_some_and(|kind| *kind == Collection::Services.as_str()) {
+        // The channel of a service has no host.
+        let event: serde_json::Value = serde_json::from_slice(&letter.event).unwrap_or_default();
+        segments.extend(event["host"].as_str().map(ToOwned::to_owned));
+    }
+    segments
+}
+
 /// A letter as `GET /watches/NAME/dead` shows it.
 #[derive(Debug, Serialize)]
 pub struct LetterJson<'a> {

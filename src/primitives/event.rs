@@ -1,6 +1,6 @@
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{Action, Cause, Collection, Frame, Record, View, decode_segment, rfc3339};
+use super::{Action, Actor, Cause, Collection, Frame, Record, View, rfc3339};
 
 /// What one record's change looked like. The log is made of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Event {
     pub record: Record,
     /// What led to it, as whoever made the change said.
     pub cause: Option<Cause>,
+    /// Who made the change; what a process does by itself, as to end what is over, has no actor.
+    pub actor: Option<Actor>,
 }
 
 impl Event {
@@ -22,7 +24,8 @@ impl Event {
     /// its last change.
     #[must_use]
     pub fn current(record: Record) -> Self {
-        Self { revision: record.revision, time: record.updated_at, action: Action::Current, record, cause: None }
+        let (revision, time) = (record.revision, record.updated_at);
+        Self { revision, time, action: Action::Current, record, cause: None, actor: None }
     }
 
     /// Whether the record is no longer there: it was deleted, or has expired and is of a kind that does not stay then.
@@ -47,19 +50,7 @@ impl Event {
     /// The path of the channel: `/hosts/web1`.
     #[must_use]
     pub fn path(&self) -> String {
-        let key = &self.record.key;
-        let rest = key.rest();
-        match key.collection() {
-            Collection::Services => format!("/services/{}", rest.split('/').next().unwrap_or_default()),
-            Collection::Watches => format!("/watchers/{}", super::encode_segment(&super::watch::name(&self.record))),
-            Collection::Links => {
-                let name = decode_segment(rest);
-                format!("/links/{}", super::encode_segment(name.strip_prefix('/').unwrap_or(&name)))
-            }
-            // Whose it is, is nobody else's business.
-            Collection::Locks => format!("/locks/{}", rest.split('/').next().unwrap_or_default()),
-            collection => format!("/{}/{rest}", collection.as_str()),
-        }
+        self.record.path()
     }
 
     /// The channel as it may be logged: the name of a watch holds its endpoint, and that may
@@ -74,17 +65,10 @@ impl Event {
         }
     }
 
-    /// The segments that patterns are matched against, below `//noah`: those of the channel, and the host
-    /// too for a service, so that one host's service can be watched.
+    /// The segments that patterns are matched against: those of its record.
+    #[must_use]
     pub fn segments(&self) -> Vec<String> {
-        let path = match self.record.key.collection() {
-            Collection::Services => format!("/{}", self.record.key),
-            _ => self.path(),
-        };
-        // The path of an ephemeral is not escaped, so there is nothing to decode.
-        let is_plain = self.record.key.collection() == Collection::Ephemerals;
-        let decode = |segment: &str| if is_plain { segment.to_owned() } else { decode_segment(segment).into_owned() };
-        path[1..].split('/').map(decode).collect()
+        self.record.segments()
     }
 }
 
@@ -104,6 +88,9 @@ impl Serialize for EventJson<'_> {
         map.serialize_entry("time", &rfc3339(event.time))?;
         if let Some(cause) = &event.cause {
             map.serialize_entry("cause", cause)?;
+        }
+        if let Some(actor) = &event.actor {
+            map.serialize_entry("actor", actor)?;
         }
         map.end()
     }

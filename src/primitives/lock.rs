@@ -302,7 +302,7 @@ mod tests {
     fn an_event_of_a_lock_does_not_name_its_session() {
         let record = ticket(1, 1);
         let id = record.key.name().into_owned();
-        let event = Event { revision: 1, time: 0, action: Action::Create, record, cause: None };
+        let event = Event { revision: 1, time: 0, action: Action::Create, record, cause: None, actor: None };
         assert_eq!(event.channel(), "//noah/locks/l");
         let json = serde_json::to_string(&crate::primitives::EventJson(&event)).unwrap();
         assert!(!json.contains(&id), "{json}");

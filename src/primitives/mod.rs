@@ -4,11 +4,13 @@
 //! [`Plan`] a PUT or DELETE becomes, which [`Query`] a GET asks, and how a [`Record`] reads as the
 //! original's JSON. Nothing here does I/O, so nothing here knows HTTP, a database or a runtime.
 
+mod actor;
 pub mod application;
 mod cause;
 mod change;
 pub mod configuration;
 pub mod dead_letter;
+mod denial;
 mod endpoint;
 pub mod ephemeral;
 mod error;
@@ -30,6 +32,7 @@ mod record;
 mod secret;
 pub mod service;
 pub mod session;
+mod sight;
 pub mod signature;
 mod status;
 pub mod tag;
@@ -37,8 +40,10 @@ pub mod token;
 pub mod transaction;
 pub mod watch;
 
+pub use actor::Actor;
 pub use cause::Cause;
 pub use change::{Action, Applied, Check, Commit, Committed, Edit, Hold, Op, Plan, When};
+pub use denial::{Denial, DenialJson};
 pub use endpoint::Endpoint;
 pub use error::Error;
 pub use event::{Event, EventJson};

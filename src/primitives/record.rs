@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::{Key, Leased};
+use super::{Collection, Key, Leased, decode_segment};
 
 /// A stored primitive, watch, tag or link, as the store gives it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,34 @@ impl Record {
             .range(prefix.to_owned()..)
             .take_while(move |(name, _)| name.starts_with(prefix))
             .map(move |(name, bytes)| (&name[prefix.len()..], std::str::from_utf8(bytes).unwrap_or_default()))
+    }
+
+    /// The path of the channel that its events are on: `/hosts/web1`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let key = &self.key;
+        let rest = key.rest();
+        match key.collection() {
+            Collection::Services => format!("/services/{}", rest.split('/').next().unwrap_or_default()),
+            Collection::Watches => format!("/watchers/{}", super::encode_segment(&super::watch::name_of(key))),
+            Collection::Links => {
+                let name = decode_segment(rest);
+                format!("/links/{}", super::encode_segment(name.strip_prefix('/').unwrap_or(&name)))
+            }
+            // Whose it is, is nobody else's business.
+            Collection::Locks => format!("/locks/{}", rest.split('/').next().unwrap_or_default()),
+            collection => format!("/{}/{rest}", collection.as_str()),
+        }
+    }
+
+    /// The segments that patterns are matched against, below `//noah`: those of the channel, and the host
+    /// too for a service, so that one host's service can be watched.
+    #[must_use]
+    pub fn segments(&self) -> Vec<String> {
+        match self.key.collection() {
+            Collection::Watches => vec!["watchers".to_owned(), super::watch::name_of(&self.key)],
+            _ => self.key.segments(),
+        }
     }
 
     /// The names in the indexes that begin with `collection/`: the record's tags, or its links.

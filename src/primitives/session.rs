@@ -126,6 +126,13 @@ pub fn read(id: Uuid) -> [Query; 2] {
     [Query::Get(key(id)), Query::OwnedBy(key(id))]
 }
 
+/// Takes what is tied to the session and is not for somebody's eyes out of what [`read`] found.
+pub fn hide_held(reading: &mut Reading, sees: impl Fn(&Record) -> bool) {
+    if let Some(held) = reading.answers.get_mut(1) {
+        held.records.retain(sees);
+    }
+}
+
 /// A session as `GET /sessions/ID` shows it.
 #[derive(Debug, Serialize)]
 pub struct Described<'a> {

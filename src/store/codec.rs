@@ -89,6 +89,16 @@ pub(super) fn uuid(bytes: &[u8]) -> Result<Uuid, StoreError> {
     Uuid::from_slice(bytes).map_err(|error| StoreError::Corrupt(format!("a record's id: {error}")))
 }
 
+/// As JSON, which a person may look at in the store too.
+pub(super) fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("plain data always encodes")
+}
+
+/// Back from [`json`].
+pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|error| StoreError::Corrupt(format!("an entry's JSON: {error}")))
+}
+
 /// As MessagePack, structs as arrays.
 pub(super) fn pack<T: Serialize>(value: &T) -> Vec<u8> {
     rmp_serde::to_vec(value).expect("plain data always encodes")

@@ -7,6 +7,7 @@
 
 mod clock;
 mod codec;
+mod denials;
 mod feed;
 pub mod redis;
 mod retention;
@@ -23,13 +24,14 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use clock::Time;
+pub use denials::{DENIALS, DenialWriter, Denials};
 pub use feed::{Entry, Feed, Subscription};
 pub use retention::{Keep, Retention, Trimmed, Trimmer, Window};
 pub use snapshot::Snapshot;
 pub use sweeper::{Sweeper, Swept};
 pub use waiters::{News, Waiter};
 
-use crate::primitives::{Commit, Committed, Event, Hold, Key, Query, Reading};
+use crate::primitives::{Commit, Committed, Denial, Event, Hold, Key, Query, Reading};
 
 /// About how many bytes of events one read of the log gives.
 pub const PAGE_BYTES: usize = 1 << 20;
@@ -182,6 +184,13 @@ pub trait Store: Send + Sync + 'static {
     /// share; gives what it then holds. What a process holds is free again once it has not been heard of for its
     /// time to live, by the store's own clock.
     async fn hold(&self, beat: &Beat) -> Result<Holdings, StoreError>;
+
+    /// Writes refused requests down, each with the next number, behind the others. Only the newest [`DENIALS`] are kept.
+    /// No event, and no revision. After an error they may have been written, also several times when tried again.
+    async fn deny(&self, denials: &[Denial]) -> Result<(), StoreError>;
+
+    /// The newest refused requests, newest first, with their numbers: at most `limit` of those before number `before`.
+    async fn denials(&self, before: Option<u64>, limit: usize) -> Result<Vec<(u64, Denial)>, StoreError>;
 
     /// Whether the store can work now.
     async fn ready(&self) -> Result<(), StoreError>;

@@ -16,6 +16,7 @@ use super::{
     worker::Shared,
 };
 use crate::{
+    access::Access,
     agents::Agents,
     primitives::{Hold, millis},
     store::Store,
@@ -58,13 +59,13 @@ impl Probe {
 }
 
 impl Dispatcher {
-    /// Starts dispatching what is in the log behind the watches' cursors.
+    /// Starts dispatching what is in the log behind the watches' cursors, as far as `access` lets their owners read it.
     #[must_use]
-    pub fn start(store: Arc<dyn Store>, agents: Agents, options: Options) -> Self {
+    pub fn start(store: Arc<dyn Store>, access: Arc<Access>, agents: Agents, options: Options) -> Self {
         let (stop, stopping) = signal::channel(false);
         let metrics = Arc::new(Metrics::new());
         let (ask, asked) = mpsc::channel(4);
-        let task = tokio::spawn(run(store, agents, options, Arc::clone(&metrics), asked, stopping));
+        let task = tokio::spawn(run(store, access, agents, options, Arc::clone(&metrics), asked, stopping));
         Self { stop, task, probe: Probe { metrics, ask } }
     }
 
@@ -87,6 +88,7 @@ impl Dispatcher {
 
 async fn run(
     store: Arc<dyn Store>,
+    access: Arc<Access>,
     agents: Agents,
     options: Options,
     metrics: Arc<Metrics>,
@@ -105,6 +107,7 @@ async fn run(
     let owning = tokio::spawn(owner.run(stopping.clone(), stop_owning));
     let shared = Arc::new(Shared {
         store: Arc::clone(&store),
+        access,
         agents,
         schedule: options.schedule,
         cursors: Arc::clone(&cursors),

@@ -43,6 +43,11 @@ impl Message {
         &self.segments
     }
 
+    /// Where what it tells of is, as a policy is asked about it; a gap is nowhere.
+    pub(super) fn path(&self) -> Option<&[String]> {
+        self.event().map(|_| self.segments.as_slice())
+    }
+
     /// The revision up to which the log is dealt with once this is delivered.
     pub(super) fn revision(&self) -> u64 {
         match &self.what {

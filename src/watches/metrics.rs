@@ -41,6 +41,7 @@ pub(super) struct Metrics {
     seconds: Family<ByAgent, Histogram>,
     retries: Family<ByAgent, Counter>,
     dead_letters: Family<ByAgent, Counter>,
+    withheld: Family<ByAgent, Counter>,
     gaps: Counter,
     pub(super) events: Counter,
     pub(super) alive: Gauge,
@@ -65,7 +66,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("noah");
         let deliveries = Family::default();
         let seconds = Family::new_with_constructor(new_histogram as fn() -> Histogram);
-        let (retries, dead_letters) = (Family::default(), Family::default());
+        let (retries, dead_letters, withheld) = (Family::default(), Family::default(), Family::default());
         let (gaps, events, alive, parts) = Default::default();
         registry.register(
             "deliveries",
@@ -76,11 +77,13 @@ impl Metrics {
         registry.register_with_unit("delivery", words, Unit::Seconds, Family::clone(&seconds));
         registry.register("delivery_retries", "Attempts after the first of an event", Family::clone(&retries));
         registry.register("dead_letters", "Events that were given up", Family::clone(&dead_letters));
+        let words = "Events that were not delivered because the owner of the watch may not read them";
+        registry.register("withheld", words, Family::clone(&withheld));
         registry.register("gaps", "Stretches of the log that a watch missed", Counter::clone(&gaps));
         registry.register("events", "Events read from the log for the watches held here", Counter::clone(&events));
         registry.register("agents", "Processes that deliver, as far as this one knows", Gauge::clone(&alive));
         registry.register("parts_held", "Of the 128 parts of all watches, those held here", Gauge::clone(&parts));
-        Self { registry, deliveries, seconds, retries, dead_letters, gaps, events, alive, parts }
+        Self { registry, deliveries, seconds, retries, dead_letters, withheld, gaps, events, alive, parts }
     }
 
     /// One attempt of an agent.
@@ -102,6 +105,10 @@ impl Metrics {
 
     pub(super) fn given_up(&self, scheme: &str) {
         self.dead_letters.get_or_create(&ByAgent { agent: scheme.to_owned() }).inc();
+    }
+
+    pub(super) fn withheld(&self, scheme: &str) {
+        self.withheld.get_or_create(&ByAgent { agent: scheme.to_owned() }).inc();
     }
 
     pub(super) fn missed(&self) {

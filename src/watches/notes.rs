@@ -23,6 +23,13 @@ pub struct Notes {
     /// Whether a watch that begins with what is there has been told all of that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub present: bool,
+    /// How many events its owner might not be told of.
+    #[serde(skip_serializing_if = "is_none")]
+    pub withheld: u64,
+}
+
+fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 fn is_zero(number: &u32) -> bool {

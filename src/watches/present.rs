@@ -38,6 +38,10 @@ impl Watched {
             let delivered = match self.deliver(&message, shared).await {
                 Ended::Delivered => Some(millis()),
                 Ended::GivenUp | Ended::Superseded => None,
+                Ended::Withheld => {
+                    self.withhold(0, shared);
+                    continue;
+                }
                 Ended::Stopped => return Ok(None),
             };
             self.state().notes.over(delivered);

@@ -3,9 +3,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    Trie, cursors::Cursors, message::Message, metrics::Census, notes::Notes, watched::Watched, worker::Shared,
-};
+use super::{Trie, cursors::Cursors, message::Message, metrics::Census, watched::Watched, worker::Shared};
 use crate::{
     primitives::{Action, Collection, Event, Hold, Key, Record, dead_letter, watch},
     store::part_of,
@@ -82,6 +80,7 @@ impl Registry {
                         if orphaned {
                             watched.collapse();
                         }
+                        watched.belongs_to(watch::Owner::of(&event.record));
                         watched.pause(paused, shared);
                     });
                 }
@@ -130,13 +129,11 @@ impl Registry {
             tracing::warn!(watch = %record.id, "no agent here delivers to the endpoint of this watch");
             return None;
         };
-        let (notes, paused) = (Notes::parse(&record.notes), watch::paused(record).is_some());
-        let cursor = record.cursor.unwrap_or_else(|| watch::begins_after(record));
         let number = self.next;
         self.next += 1;
         self.trie.insert(&watch.pattern, number);
         self.numbers.insert(record.key.clone(), number);
-        let watched = Arc::new(Watched::new(record.key.clone(), record.id, hold, watch, cursor, notes, paused));
+        let watched = Arc::new(Watched::new(record, hold, watch));
         if watch::is_orphaned(record) {
             watched.collapse();
         }

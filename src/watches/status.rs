@@ -28,6 +28,8 @@ pub struct Status {
     pub lag_is_more: bool,
     /// How many events were given up, as far as they are counted.
     pub dead_letters: usize,
+    /// How many events were not delivered because the watch's owner may not read them.
+    pub withheld: u64,
     /// How often the event behind the cursor was tried in vain.
     pub attempts: u32,
     /// When it was tried first.
@@ -71,6 +73,7 @@ fn status(record: &Record, lag: u64, counted_from: u64, dead_letters: usize) -> 
         lag,
         lag_is_more: cursor < counted_from,
         dead_letters,
+        withheld: notes.withheld,
         attempts: notes.attempts,
         first_attempt: notes.since.map(rfc3339),
         next_attempt: notes.next.map(rfc3339),

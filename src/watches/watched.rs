@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::{message::Message, metrics::Census, notes::Notes, worker::Shared};
 use crate::{
     primitives::{
-        Event, Hold, Key, dead_letter, millis,
-        watch::{Deliver, Watch},
+        Event, Hold, Key, Record, dead_letter, millis,
+        watch::{self, Deliver, Owner, Watch},
     },
     store::Cursor,
 };
@@ -44,6 +44,8 @@ pub(super) struct State {
     /// The last revision that is dealt with.
     pub(super) cursor: u64,
     pub(super) notes: Notes,
+    /// Whose it is: it is told what that one may read.
+    pub(super) owner: Owner,
     waiting: VecDeque<Arc<Message>>,
     waiting_bytes: usize,
     /// The last revision that was handed out and found no room among the waiting ones; 0 when none did since the
@@ -79,11 +81,15 @@ pub(super) enum Step {
 }
 
 impl Watched {
-    pub(super) fn new(key: Key, id: Uuid, hold: Hold, watch: Watch, cursor: u64, notes: Notes, paused: bool) -> Self {
-        let state = State { cursor, notes, paused, held_back: true, ..State::default() };
+    /// The watch of a record.
+    pub(super) fn new(record: &Record, hold: Hold, watch: Watch) -> Self {
+        let cursor = record.cursor.unwrap_or_else(|| watch::begins_after(record));
+        let (notes, owner) = (Notes::parse(&record.notes), Owner::of(record));
+        let paused = watch::paused(record).is_some();
+        let state = State { cursor, notes, owner, paused, held_back: true, ..State::default() };
         Self {
-            key,
-            id,
+            key: record.key.clone(),
+            id: record.id,
             hold,
             watch,
             state: Mutex::new(state),
@@ -181,6 +187,11 @@ impl Watched {
             let since = state.notes.since.or_else(|| state.waiting.front().map(|message| message.time()));
             census.waiting_since = [census.waiting_since, since].into_iter().flatten().min();
         }
+    }
+
+    /// Is another one's from now on.
+    pub(super) fn belongs_to(&self, owner: Owner) {
+        self.state().owner = owner;
     }
 
     /// Pauses it, or has it go on.
@@ -348,6 +359,17 @@ impl Watched {
         state.cursor = state.cursor.max(revision);
         state.notes.over(delivered.then(millis));
         drop(state);
+        self.save(shared);
+    }
+
+    /// Its owner may not be told of the event at this revision. Nothing is said of what may have failed before.
+    pub(super) fn withhold(self: &Arc<Self>, revision: u64, shared: &Shared) {
+        let mut state = self.state();
+        state.cursor = state.cursor.max(revision);
+        state.notes.over(None);
+        state.notes.withheld += 1;
+        drop(state);
+        shared.metrics.withheld(self.watch.endpoint.url().scheme());
         self.save(shared);
     }
 

@@ -15,9 +15,10 @@ use super::{
     watched::{Step, Watched},
 };
 use crate::{
+    access::Access,
     agents::{Agents, Delivery, Outcome, Turn},
     primitives::{
-        Key, Plan,
+        Plan, Record,
         dead_letter::{self, Letter},
         millis, watch,
     },
@@ -29,6 +30,9 @@ const LETTERS: u64 = 16;
 /// The shortest pace that an endpoint with too much to do is brought to.
 const SLOWEST_START: Duration = Duration::from_millis(100);
 
+/// What is said of a dead letter that is to be sent again and may not be.
+const WITHHELD: &str = "withheld: the watch's owner may not read it";
+
 /// How the delivery of one event ended.
 pub(super) enum Ended {
     Delivered,
@@ -36,6 +40,8 @@ pub(super) enum Ended {
     GivenUp,
     /// A newer one of its path is wanted in its place.
     Superseded,
+    /// The watch's owner may not be told of it.
+    Withheld,
     /// It is still to be delivered, but not now, or not by this process.
     Stopped,
 }
@@ -43,6 +49,7 @@ pub(super) enum Ended {
 /// What all workers share.
 pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
+    pub(super) access: Arc<Access>,
     pub(super) agents: Agents,
     pub(super) schedule: Schedule,
     pub(super) cursors: Arc<Cursors>,
@@ -68,6 +75,7 @@ impl Watched {
                     }
                     Ended::GivenUp => self.done(message.revision(), false, &shared),
                     Ended::Superseded => self.pass_over(message.revision(), &shared),
+                    Ended::Withheld => self.withhold(message.revision(), &shared),
                     Ended::Stopped => self.put_back(message),
                 },
                 Step::Redrive => self.send_again(&shared).await,
@@ -99,6 +107,15 @@ impl Watched {
             if self.is_superseded(message) {
                 return Ended::Superseded;
             }
+            match self.owner_may_read(message.path(), message.revision(), shared).await {
+                Some(true) => {}
+                Some(false) => {
+                    let (revision, channel) = (message.revision(), &delivery.label);
+                    tracing::debug!(watch = %self.id, revision, channel, "withheld: the watch's owner may not read it");
+                    return Ended::Withheld;
+                }
+                None => return Ended::Stopped,
+            }
             delivery.attempt += 1;
             match self.attempt(turn, &delivery, shared).await {
                 Outcome::Delivered => {
@@ -118,6 +135,21 @@ impl Watched {
                 Outcome::Gone { why } => {
                     self.state().notes.failed(&why, millis(), None);
                     return self.endpoint_is_gone(&why, shared).await;
+                }
+            }
+        }
+    }
+
+    /// Whether its owner may be told of something, as its policy is at least since that revision; asked before each
+    /// attempt, as it may have become another meanwhile. `None` when it is not known, and told to stop.
+    async fn owner_may_read(&self, path: Option<&[String]>, revision: u64, shared: &Shared) -> Option<bool> {
+        let owner = self.state().owner.clone();
+        loop {
+            match self.until_told(shared.access.may_be_told(&owner, revision, path), shared).await? {
+                Ok(may) => return Some(may),
+                Err(error) => {
+                    tracing::debug!(%error, "what a watch's owner may read cannot be known; trying again");
+                    self.pause_for(shared.schedule.first, shared).await;
                 }
             }
         }
@@ -228,7 +260,7 @@ impl Watched {
             }
             for record in letters {
                 let Some(turn) = self.turn(shared).await else { return self.remember_redrive() };
-                let plan = self.send_letter(turn, &record.key, dead_letter::stored(&record), shared).await;
+                let Some(plan) = self.send_letter(turn, &record, shared).await else { return self.remember_redrive() };
                 if !self.commit(plan, shared).await {
                     return self.remember_redrive();
                 }
@@ -236,8 +268,18 @@ impl Watched {
         }
     }
 
-    async fn send_letter(self: &Arc<Self>, turn: Turn<'_>, key: &Key, mut letter: Letter, shared: &Shared) -> Plan {
+    /// One attempt for a letter, and what becomes of it; `None` when told to stop.
+    async fn send_letter(self: &Arc<Self>, turn: Turn<'_>, record: &Record, shared: &Shared) -> Option<Plan> {
+        let (key, mut letter) = (&record.key, dead_letter::stored(record));
         let (revision, attempt) = (letter.revision, letter.attempts + 1);
+        let path = (letter.action != "gap").then(|| dead_letter::segments(&letter));
+        if !self.owner_may_read(path.as_deref(), record.revision, shared).await? {
+            WITHHELD.clone_into(&mut letter.why);
+            self.state().notes.withheld += 1;
+            shared.metrics.withheld(self.scheme());
+            self.save(shared);
+            return Some(dead_letter::keep(key.clone(), &letter, self.hold));
+        }
         let delivery = Delivery {
             id: format!("{}-{revision}", self.id),
             revision,
@@ -253,13 +295,13 @@ impl Watched {
                 tracing::info!(watch = %self.id, revision, endpoint = %self.watch.endpoint, attempt, "a dead letter was delivered");
                 self.state().notes.success = Some(millis());
                 self.save(shared);
-                return dead_letter::delivered(key.clone(), self.hold);
+                return Some(dead_letter::delivered(key.clone(), self.hold));
             }
             Outcome::RetryAfter { why, .. } | Outcome::Refused { why } | Outcome::Gone { why } => why,
         };
         tracing::warn!(watch = %self.id, revision, endpoint = %self.watch.endpoint, attempt, why, "a dead letter was not delivered; it is kept");
         (letter.attempts, letter.why) = (attempt, why);
-        dead_letter::keep(key.clone(), &letter, self.hold)
+        Some(dead_letter::keep(key.clone(), &letter, self.hold))
     }
 
     /// Commits, however long the store is away; `false` when told to stop before, or it is not its business any more.

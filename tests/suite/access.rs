@@ -4,7 +4,9 @@ mod commands;
 mod first;
 mod held;
 mod routes;
+mod seen;
 mod tokens;
+mod withheld;
 
 use reqwest::Method;
 use serde_json::{Value, json};

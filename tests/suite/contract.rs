@@ -1,8 +1,10 @@
 //! The contract of `noah::store::Store`, every clause of it a named case for every backend.
 
+mod actors;
 mod checks;
 mod commits;
 mod cursors;
+mod denials;
 mod fences;
 mod handles;
 mod indexes;

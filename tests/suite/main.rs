@@ -1,6 +1,7 @@
 //! The suite: the contract of the stores, the original's recording, and the whole server from outside.
 
 mod access;
+mod actor;
 mod agents;
 mod amqp;
 mod bad_input;
@@ -12,6 +13,7 @@ mod conditions;
 mod contract;
 mod convergence;
 mod crash;
+mod denials;
 mod edges;
 mod egress;
 mod events;

@@ -92,6 +92,7 @@ fn get(resource: &Resource) -> Described {
             object([("revision", number()), ("records", list(shared_schema("Event")))]),
         ),
         Resource::Convergence => one("Which hosts have applied a change.", convergence()),
+        Resource::Denials => one("Which requests were refused, the newest first.", list(shared_schema("Denial"))),
         Resource::All(kind) => one("All of them.", all(*kind)),
         Resource::Host(_) => one("A host.", whole(Collection::Hosts)),
         Resource::Service(_) => one("A service on all its hosts.", named(Collection::Services, Frame::Listed)),
@@ -260,6 +261,7 @@ fn put(resource: &Resource) -> (&'static str, Value) {
         | Resource::Events
         | Resource::Snapshot
         | Resource::Convergence
+        | Resource::Denials
         | Resource::Transaction
         | Resource::Service(_)
         | Resource::Watch(_)
@@ -323,6 +325,7 @@ fn delete(resource: &Resource) -> (&'static str, Value) {
         | Resource::Events
         | Resource::Snapshot
         | Resource::Convergence
+        | Resource::Denials
         | Resource::Transaction
         | Resource::Paused(..)
         | Resource::Redrive(..)

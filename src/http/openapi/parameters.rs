@@ -65,6 +65,11 @@ fn of_get(resource: &Resource) -> Vec<Value> {
         | Resource::Rotate(_) => vec![],
         Resource::Events => vec![
             query("pattern", string(), "Only changes of what it matches, like //noah/hosts."),
+            query(
+                "actor",
+                string(),
+                "Only changes by this one: a name, or a name and an address, like deploy@10.0.0.5.",
+            ),
             query("after", number(), "The revision behind which to begin."),
             query("limit", between(1, 1_000), "The most events of a page."),
             header("Last-Event-ID", "Where a stream ended before."),
@@ -76,6 +81,10 @@ fn of_get(resource: &Resource) -> Vec<Value> {
             query("tag", string(), "Only hosts with this tag."),
             query("hook", string(), "Only hooks of this name."),
             wait(),
+        ],
+        Resource::Denials => vec![
+            query("after", number(), "The number behind which to go on, with older ones."),
+            query("limit", between(1, 1_000), "The most requests of a page."),
         ],
         Resource::Letters(_, None) => vec![
             query("after", number(), "The revision behind which to begin."),

@@ -148,6 +148,7 @@ fn watch() -> impl Iterator<Item = (&'static str, Value)> {
         ("endpoint", string()),
         ("session?", string()),
         ("paused?", string()),
+        ("owner?", string()),
         ("deliver?", words(&["latest"])),
         ("content?", words(&["cloudevents"])),
         ("from?", json!({"type": ["string", "integer"]})),
@@ -165,6 +166,7 @@ fn watch_status() -> Value {
         ("lag", number()),
         ("lag_is_more?", boolean()),
         ("dead_letters", number()),
+        ("withheld", number()),
         ("attempts", number()),
         ("first_attempt", nullable(time())),
         ("next_attempt", nullable(time())),
@@ -187,7 +189,8 @@ fn event() -> Value {
             "path": string(),
             "revision": number(),
             "time": time(),
-            "cause": list(string()),
+            "cause": string(),
+            "actor": string(),
         },
         "required": ["id", "action", "pubcategory", "path", "revision", "time"],
     })
@@ -242,6 +245,20 @@ fn letter() -> Value {
     ])
 }
 
+fn denial() -> Value {
+    object([
+        ("number", number()),
+        ("time", time()),
+        ("status", number()),
+        ("address", nullable(string())),
+        ("actor", nullable(string())),
+        ("verb", string()),
+        ("path", string()),
+        ("why", string()),
+        ("missed", number()),
+    ])
+}
+
 fn lock() -> Value {
     let holder = object([
         ("session", uuid()),
@@ -285,6 +302,7 @@ pub fn shared() -> Value {
         "Event": event(),
         "Watch": watch_status(),
         "DeadLetter": letter(),
+        "Denial": denial(),
         "Lock": lock(),
         "Token": object(token()),
         "Rule": rule(),

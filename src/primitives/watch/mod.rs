@@ -1,6 +1,7 @@
 //! Watches: a pattern, the endpoint its events are delivered to, and how it wants them.
 
 mod options;
+mod owner;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Serialize, ser::SerializeMap};
@@ -14,6 +15,7 @@ use super::{
 };
 use options::Options;
 pub use options::{Content, Deliver, From};
+pub use owner::Owner;
 
 const PATTERN: &str = "pattern";
 const ENDPOINT: &str = "endpoint";
@@ -133,7 +135,7 @@ pub fn before_put(wanted: &Registration) -> [Query; 1] {
     [Query::List(List::of(Select::all(siblings(&wanted.watch.endpoint))))]
 }
 
-/// Registers a watch, given what [`before_put`] read. The plan holds only while that is all there is: when
+/// Registers a watch of an owner, given what [`before_put`] read. The plan holds only while that is all there is: when
 /// [`Error::Contended`] comes of it, it has to be read again.
 ///
 /// A watch that is tied to a session is paused at the end of that. Its owner registers it again, as it was, and it goes on.
@@ -142,6 +144,7 @@ pub fn put(
     read: Reading,
     object: Option<Check>,
     lifetime: &Lifetime,
+    owner: &Owner,
     when: &When,
 ) -> Result<Plan, Error> {
     let Registration { watch, options } = wanted;
@@ -171,6 +174,10 @@ pub fn put(
             hint: "give it the options that it has, or delete it first; a secret that was generated is given as it is",
         });
     }
+    let edit = match owner.field() {
+        Some((field, owner)) => edit.set(field, owner),
+        None => edit,
+    };
     let edit = match &lifetime.owner {
         Some(_) => edit.set(SESSION, THERE),
         None => edit.unset(SESSION),
@@ -329,8 +336,7 @@ pub fn keys_of(name: &str) -> Vec<Key> {
 /// The patterns that the watch of a name may have, whether there is one or not.
 #[must_use]
 pub fn patterns_of(name: &str) -> Vec<Pattern> {
-    let of = |key: Key| Pattern::parse(decode_segment(key.rest()).split('\t').next()?).ok();
-    keys_of(name).into_iter().filter_map(of).collect()
+    keys_of(name).iter().filter_map(pattern_at).collect()
 }
 
 /// The pattern and the endpoint of a stored watch, if this version still understands both.
@@ -346,6 +352,12 @@ pub fn stored(record: &Record, schemes: &[&str]) -> Option<Watch> {
 #[must_use]
 pub fn pattern(record: &Record) -> Option<Pattern> {
     Pattern::parse(record.text(PATTERN)).ok()
+}
+
+/// The pattern of the watch at a key, if this version still understands it.
+#[must_use]
+pub fn pattern_at(key: &Key) -> Option<Pattern> {
+    Pattern::parse(decode_segment(key.rest()).split('\t').next()?).ok()
 }
 
 /// After which revision a stored watch begins: where it was made, if it did not say.
@@ -375,6 +387,7 @@ pub(super) fn entries<M: SerializeMap>(record: &Record, map: &mut M) -> Result<(
     if let Some(why) = paused(record) {
         map.serialize_entry(PAUSED, why)?;
     }
+    Owner::entries(record, map)?;
     options::entries(record, map)
 }
 

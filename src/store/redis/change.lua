@@ -45,14 +45,19 @@ local function told(flat)
   return public
 end
 
--- What led to the commit under way; what is due has no such cause.
-local cause
+-- What led to the commit under way, and who makes it; what is due has neither.
+local cause, actor
 
 local function event(action, key, flat)
   head = head + 1
   local entry = {'t', time, 'a', action, 'k', key}
   if cause then
-    entry[7], entry[8] = 'c', cause
+    entry[#entry + 1] = 'c'
+    entry[#entry + 1] = cause
+  end
+  if actor then
+    entry[#entry + 1] = 'b'
+    entry[#entry + 1] = actor
   end
   -- The record comes last: `log.lua` counts its bytes.
   entry[#entry + 1] = 'r'

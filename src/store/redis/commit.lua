@@ -21,7 +21,7 @@ if more then
   save_head()
   return answer()
 end
-cause = commit.cause
+cause, actor = commit.cause, commit.actor
 
 -- Each check gives whether it holds, and the revision of the record it is about.
 local checks = {}

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use crate::{
-    primitives::{Action, Answer, Applied, Cause, Committed, Event, Hold, Key, Query, Reading, Record},
+    primitives::{Action, Actor, Answer, Applied, Cause, Committed, Denial, Event, Hold, Key, Query, Reading, Record},
     store::{
         Holdings, Swept,
         clock::{Now, Term, leased},
@@ -203,11 +203,28 @@ pub(super) fn events(entries: Value) -> Result<Vec<Event>> {
     array(entries)?.into_iter().map(event).collect()
 }
 
+/// The entries that XREVRANGE gives of refused requests.
+pub(super) fn denials(entries: Value) -> Result<Vec<(u64, Denial)>> {
+    let denial = |entry| {
+        let mut entry = array(entry)?.into_iter();
+        let number = number_of(entry.next())?;
+        let json = array(entry.next().unwrap_or(Value::Nil))?.into_iter().nth(1);
+        Ok((number, codec::from_json(&bytes(json)?)?))
+    };
+    array(entries)?.into_iter().map(denial).collect()
+}
+
+/// The number in the id of a stream's entry.
+fn number_of(id: Option<Value>) -> Result<u64> {
+    let id = text(id)?;
+    id.split('-').next().and_then(|id| id.parse().ok()).ok_or_else(|| unexpected("an entry's id"))
+}
+
 fn event(entry: Value) -> Result<Event> {
     let mut entry = array(entry)?.into_iter();
-    let id = text(entry.next())?;
-    let revision = id.split('-').next().and_then(|id| id.parse().ok()).ok_or_else(|| unexpected("an entry's id"))?;
-    let (mut time, mut action, mut name, mut cause, mut packed) = (None, None, None, None, None);
+    let revision = number_of(entry.next())?;
+    let (mut time, mut action, mut name, mut packed) = (None, None, None, None);
+    let (mut cause, mut actor) = (None, None);
     let mut pairs = array(entry.next().unwrap_or(Value::Nil))?.into_iter();
     while let (Some(field), Some(value)) = (pairs.next(), pairs.next()) {
         match text(Some(field))?.as_str() {
@@ -215,6 +232,7 @@ fn event(entry: Value) -> Result<Event> {
             "a" => action = Action::parse(&text(Some(value))?),
             "k" => name = Some(value),
             "c" => cause = Some(Cause::stored(text(Some(value))?)),
+            "b" => actor = Some(Actor::stored(text(Some(value))?)),
             "r" => packed = Some(value),
             _ => {}
         }
@@ -224,5 +242,5 @@ fn event(entry: Value) -> Result<Event> {
     // Where a reader is now is no part of what happened.
     (record.cursor, record.notes) = (None, Vec::new());
     let action = action.ok_or_else(|| unexpected("an entry's action"))?;
-    Ok(Event { revision, time: number(time)?, action, record, cause })
+    Ok(Event { revision, time: number(time)?, action, record, cause, actor })
 }

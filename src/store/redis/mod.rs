@@ -14,11 +14,12 @@ use redis::{FromRedisValue, Script, ScriptInvocation, Value};
 use tokio::sync::watch;
 
 use super::{
-    Beat, Cursor, Holdings, Keep, Options, PAGE_BYTES, PARTS, Store, StoreError, Swept, Time, Trimmed, Version, Window,
+    Beat, Cursor, DENIALS, Holdings, Keep, Options, PAGE_BYTES, PARTS, Store, StoreError, Swept, Time, Trimmed,
+    Version, Window,
     clock::{self, Clock, Now},
-    unbroken,
+    codec, unbroken,
 };
-use crate::primitives::{Commit, Committed, Event, Query, Reading, millis};
+use crate::primitives::{Commit, Committed, Denial, Event, Query, Reading, millis};
 
 /// The most events that one call of `trim.lua` removes, and about the most bytes of them: what it takes is about
 /// 0.2 ms for a thousand small ones, and 30 µs for each of half a megabyte.
@@ -34,6 +35,7 @@ pub struct RedisStore {
     read: Script,
     sweep: Script,
     cursors: Script,
+    deny: Script,
     log: Script,
     owners: Script,
     window: Script,
@@ -57,6 +59,7 @@ impl RedisStore {
             read: leasing(&["local function settle_some()\n", CHANGE, SETTLED, include_str!("read.lua")]),
             sweep: leasing(&[CHANGE, include_str!("sweep.lua")]),
             cursors: Script::new(include_str!("cursors.lua")),
+            deny: Script::new(include_str!("denials.lua")),
             log: Script::new(include_str!("log.lua")),
             owners: Script::new(include_str!("owners.lua")),
             window: Script::new(include_str!("window.lua")),
@@ -186,6 +189,23 @@ impl Store for RedisStore {
         call.arg(u8::from(beat.takes));
         call.arg(&beat.release);
         decode::holdings(self.run(&call).await?, beat.member)
+    }
+
+    async fn deny(&self, denials: &[Denial]) -> Result<(), StoreError> {
+        let mut call = self.deny.key(&self.prefix);
+        call.arg(DENIALS);
+        for denial in denials {
+            call.arg(codec::json(denial));
+        }
+        self.run(&call).await
+    }
+
+    async fn denials(&self, before: Option<u64>, limit: usize) -> Result<Vec<(u64, Denial)>, StoreError> {
+        let mut connection = self.link.connection()?;
+        let newest = before.map_or_else(|| "+".to_owned(), |number| format!("({number}-0"));
+        let mut ask = redis::cmd("XREVRANGE");
+        ask.arg(format!("{}denials", self.prefix)).arg(newest).arg("-").arg("COUNT").arg(limit);
+        decode::denials(ask.query_async(&mut connection).await.map_err(|error| self.link.failed(error))?)
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

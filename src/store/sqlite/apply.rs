@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Cursor, StoreError, leases, owners, settle::settle, view};
 use crate::{
     primitives::{
-        Action, Applied, Cause, Check, Commit, Committed, Edit, Ending, Key, LeaseChange, Op, Record, Select,
+        Action, Actor, Applied, Cause, Check, Commit, Committed, Edit, Ending, Key, LeaseChange, Op, Record, Select,
     },
     store::{
         clock::{Clock, Now},
@@ -21,14 +21,15 @@ pub(super) fn commit(
     clock: &Clock,
     head: &mut u64,
 ) -> Result<Committed, StoreError> {
-    let mut change =
-        Change { connection, now: commit.now, whole: commit.whole, head, clock: Now::default(), cause: None };
+    let mut change = Change::new(connection, commit.now, head);
+    change.whole = commit.whole;
     let gives =
         commit.ops.iter().any(|op| matches!(op, Op::Put { lease: LeaseChange::Lease(_) | LeaseChange::Renew, .. }));
     let look = clock.look();
     change.clock = settle(&mut change, look, gives)?;
     clock.heard(look, change.clock.now);
     change.cause = commit.cause.as_ref().map(Cause::as_str);
+    change.actor = commit.actor.as_ref().map(Actor::as_str);
     for (check, what) in commit.checks.iter().enumerate() {
         if let Err(revision) = change.holds(what)? {
             return Err(StoreError::Refused { check, revision, head: *change.head });
@@ -57,12 +58,21 @@ pub(super) struct Change<'a> {
     pub(super) connection: &'a Connection,
     /// The time of its events.
     pub(super) now: i64,
-    pub(super) whole: bool,
+    whole: bool,
     pub(super) head: &'a mut u64,
     /// The clock that the leases it gives go by.
     pub(super) clock: Now,
-    /// What led to them; what is due has no cause.
-    pub(super) cause: Option<&'a str>,
+    /// What led to them; what is due has no cause,
+    cause: Option<&'a str>,
+    /// and no actor.
+    actor: Option<&'a str>,
+}
+
+impl<'a> Change<'a> {
+    /// A change that nobody made, at that time.
+    pub(super) fn new(connection: &'a Connection, now: i64, head: &'a mut u64) -> Self {
+        Self { connection, now, whole: false, head, clock: Now::default(), cause: None, actor: None }
+    }
 }
 
 impl Change<'_> {
@@ -260,7 +270,8 @@ impl Change<'_> {
         *self.head += 1;
         self.connection
             .prepare_cached(
-                "INSERT INTO events (revision, time, action, key, record, cause) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO events (revision, time, action, key, record, cause, actor)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute(params![
                 *self.head,
@@ -268,7 +279,8 @@ impl Change<'_> {
                 action.as_str(),
                 record.key.as_str(),
                 pack(&Stored::of(record)),
-                self.cause
+                self.cause,
+                self.actor,
             ])?;
         Ok(*self.head)
     }

@@ -1,6 +1,7 @@
 //! The embedded store: one SQLite file in WAL mode, one thread that writes, connections of their own for reading.
 
 mod apply;
+mod denials;
 mod leases;
 mod owners;
 mod schema;
@@ -24,7 +25,7 @@ use super::{
     Beat, Cursor, Durability, Holdings, Keep, Store, StoreError, Swept, Time, Trimmed, Version, Window, clock::Clock,
     unbroken,
 };
-use crate::primitives::{Commit, Committed, Event, Query, Reading};
+use crate::primitives::{Commit, Committed, Denial, Event, Query, Reading};
 
 /// How long a connection waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
@@ -132,6 +133,14 @@ impl Store for SqliteStore {
 
     async fn hold(&self, beat: &Beat) -> Result<Holdings, StoreError> {
         self.writer.hold(beat.clone()).await
+    }
+
+    async fn deny(&self, denials: &[Denial]) -> Result<(), StoreError> {
+        self.writer.deny(denials.to_vec()).await
+    }
+
+    async fn denials(&self, before: Option<u64>, limit: usize) -> Result<Vec<(u64, Denial)>, StoreError> {
+        self.with_reader(move |connection| denials::read(connection, before, limit)).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

@@ -5,11 +5,13 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{BUSY, StoreError};
 
 /// The steps, in order; a database's `user_version` is the number of steps it has taken.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 6] = [
     include_str!("../../../migrations/sqlite/0001_registry.sql"),
     include_str!("../../../migrations/sqlite/0002_owners.sql"),
     include_str!("../../../migrations/sqlite/0003_leases.sql"),
     include_str!("../../../migrations/sqlite/0004_cause.sql"),
+    include_str!("../../../migrations/sqlite/0005_actor.sql"),
+    include_str!("../../../migrations/sqlite/0006_denials.sql"),
 ];
 
 /// Takes the steps that are missing, under the database's write lock, so that one process at a time does.

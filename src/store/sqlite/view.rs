@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 
 use super::{StoreError, settle};
 use crate::{
-    primitives::{Action, Answer, Cause, Event, Key, Leased, List, Query, Reading, Record, Select},
+    primitives::{Action, Actor, Answer, Cause, Event, Key, Leased, List, Query, Reading, Record, Select},
     store::{
         PAGE_BYTES, Window,
         clock::{Look, Now, Term, leased},
@@ -148,7 +148,8 @@ fn owned_by(connection: &Connection, owner: &Key, now: Now) -> Result<Vec<Record
 /// The events after a revision.
 pub(super) fn log(connection: &Connection, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT revision, time, action, key, record, cause FROM events WHERE revision > ?1 ORDER BY revision LIMIT ?2",
+        "SELECT revision, time, action, key, record, cause, actor FROM events WHERE revision > ?1
+         ORDER BY revision LIMIT ?2",
     )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![after, limit])?;
@@ -168,6 +169,7 @@ pub(super) fn log(connection: &Connection, after: u64, limit: usize) -> Result<V
                 .ok_or_else(|| StoreError::Corrupt(format!("an event's action {action:?}")))?,
             record: unpack::<Stored>(packed)?.under(codec::key(&key)?)?,
             cause: row.get::<_, Option<String>>(5)?.map(Cause::stored),
+            actor: row.get::<_, Option<String>>(6)?.map(Actor::stored),
         });
     }
     Ok(events)

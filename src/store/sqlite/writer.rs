@@ -12,13 +12,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     Beat, Cursor, Holdings, Keep, StoreError, Swept, Trimmed,
     apply::{self, Change},
-    owners, settle,
+    denials, owners, settle,
     trim::trim,
     view,
 };
 use crate::{
-    primitives::{Commit, Committed, millis},
-    store::clock::{Clock, Now},
+    primitives::{Commit, Committed, Denial, millis},
+    store::clock::Clock,
 };
 
 /// Requests that wait for the writer; more of them wait outside.
@@ -32,6 +32,7 @@ enum Request {
     Commit(Box<Commit>, Reply<Committed>),
     Cursors(Vec<Cursor>, Reply<()>),
     Hold(Beat, Reply<Holdings>),
+    Deny(Vec<Denial>, Reply<()>),
     Trim(Keep, Reply<Trimmed>),
     Sweep(Reply<Swept>),
 }
@@ -70,6 +71,10 @@ impl Writer {
         self.ask(|reply| Request::Hold(beat, reply)).await
     }
 
+    pub(super) async fn deny(&self, denials: Vec<Denial>) -> Result<(), StoreError> {
+        self.ask(|reply| Request::Deny(denials, reply)).await
+    }
+
     pub(super) async fn trim(&self, keep: Keep) -> Result<Trimmed, StoreError> {
         self.ask(|reply| Request::Trim(keep, reply)).await
     }
@@ -103,6 +108,7 @@ impl Writer {
 enum Answer {
     Commit(Reply<Committed>, Result<Committed, StoreError>),
     Cursors(Reply<()>),
+    Deny(Reply<()>),
     Hold(Reply<Holdings>, Holdings),
     Trim(Reply<Trimmed>, Trimmed),
     Sweep(Reply<Swept>, Swept),
@@ -161,10 +167,12 @@ fn write(
             Request::Hold(beat, reply) => {
                 answers.push(Answer::Hold(reply, owners::hold(&transaction, &beat, millis())?));
             }
+            Request::Deny(denials, reply) => {
+                answers.push(Answer::Deny(reply));
+                denials::write(&transaction, &denials)?;
+            }
             Request::Sweep(reply) => {
-                let (connection, head) = (&*transaction, &mut head);
-                let mut change =
-                    Change { connection, now: millis(), whole: false, head, clock: Now::default(), cause: None };
+                let mut change = Change::new(&transaction, millis(), &mut head);
                 let look = clock.look();
                 let (swept, at) = settle::some(&mut change, look, false)?;
                 clock.heard(look, at.now);
@@ -190,7 +198,7 @@ impl Answer {
         // Whoever asked may have hung up meanwhile; what was asked for is done all the same.
         match self {
             Self::Commit(reply, answer) => drop(reply.send(answer)),
-            Self::Cursors(reply) => drop(reply.send(Ok(()))),
+            Self::Cursors(reply) | Self::Deny(reply) => drop(reply.send(Ok(()))),
             Self::Hold(reply, holdings) => drop(reply.send(Ok(holdings))),
             Self::Trim(reply, trimmed) => drop(reply.send(Ok(trimmed))),
             Self::Sweep(reply, swept) => drop(reply.send(Ok(swept))),
@@ -201,7 +209,7 @@ impl Answer {
         let error = StoreError::Unavailable(error.to_string());
         match self {
             Self::Commit(reply, _) => drop(reply.send(Err(error))),
-            Self::Cursors(reply) => drop(reply.send(Err(error))),
+            Self::Cursors(reply) | Self::Deny(reply) => drop(reply.send(Err(error))),
             Self::Hold(reply, _) => drop(reply.send(Err(error))),
             Self::Trim(reply, _) => drop(reply.send(Err(error))),
             Self::Sweep(reply, _) => drop(reply.send(Err(error))),

@@ -66,6 +66,7 @@ fn rows() -> Vec<Row> {
         ("get", "/events", "", READ),
         ("get", "/snapshot", "", READ),
         ("get", "/convergence", "", READ),
+        ("get", "/denials", "", ADMIN),
         ("post", "/txn", r#"{"ops":[{"put":"/hosts/h1","body":{"status":"up"}}]}"#, ON_H1),
         ("get", "/hosts", "", READ),
         ("get", "/hosts/{host}", "", All(&["read=//noah/hosts/h1"])),
@@ -189,7 +190,10 @@ impl Needs {
             Nothing | NothingWrong => vec![Vec::new()],
             All(rules) => vec![owned(rules)],
             One(rules) => rules.iter().map(|rule| owned(&[rule])).collect(),
-            Shown(rights) => rights.iter().map(|right| vec![format!("{right}=//noah")]).collect(),
+            Shown(rights) => {
+                let on = |right: &&str| ["//noah", "//noah/x"].map(|pattern| vec![format!("{right}={pattern}")]);
+                rights.iter().flat_map(on).collect()
+            }
         }
     }
 

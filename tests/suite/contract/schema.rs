@@ -7,7 +7,7 @@ use super::{commit, key};
 use crate::support::{Backend, Database, on_both_stores};
 
 /// Writes a number into the store as its schema's.
-fn set_schema(database: &mut Database, number: u64) {
+pub(super) fn set_schema(database: &mut Database, number: u64) {
     match database.backend {
         Backend::Sqlite => {
             let file = rusqlite::Connection::open(database.file()).unwrap();

@@ -31,6 +31,7 @@ async fn register(store: &Arc<dyn Store>, count: usize) {
             None,
             &Default::default(),
             &Default::default(),
+            &Default::default(),
         );
         let store = Arc::clone(store);
         async move { store.commit(&plan.unwrap().commit).await.unwrap() }

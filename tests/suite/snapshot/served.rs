@@ -39,6 +39,8 @@ async fn each_record_is_told_as_its_last_event(noah: Noah) {
     for record in records {
         let mut expected = last[&(record["path"].to_string(), record["id"].to_string())].clone();
         expected["action"] = "current".into();
+        // Nobody made it current.
+        expected.as_object_mut().unwrap().remove("actor");
         assert_eq!(*record, expected);
     }
     let lines: Vec<String> = answer.text().lines().map(ToOwned::to_owned).collect();

@@ -1,6 +1,6 @@
 //! What happens at the end of a lease.
 
-use noah::primitives::{Action, Ending, Lease, LeaseChange, Op, Select};
+use noah::primitives::{Action, Actor, Ending, Lease, LeaseChange, Op, Select};
 
 use super::{Timed, deleted, field, key, on_both_stores, turn};
 
@@ -72,7 +72,20 @@ async fn a_lease_without_an_ending_just_ends(case: Timed) {
     assert_eq!(case.history().await, ["create hosts/a"]);
 }
 
+async fn what_is_due_has_not_the_actor_of_the_commit_that_ends_it(case: Timed) {
+    case.one(Op::put(key("hosts/a"), field("status", "up")).leased(lease(1_000, vec![Ending::Delete(key("hosts/a"))])))
+        .await;
+    case.pass_unswept(1_500);
+    let mut commit = super::commit(1_000, vec![], vec![Op::put(key("hosts/b"), field("status", "up"))]);
+    commit.actor = Some(Actor::anonymous(None));
+    case.store.commit(&commit).await.unwrap();
+    assert_eq!(case.history().await[1..], ["expire hosts/a", "create hosts/b"]);
+    let actors: Vec<_> = case.events().await.into_iter().map(|event| event.actor).collect();
+    assert_eq!(actors, [None, None, Some(Actor::anonymous(None))]);
+}
+
 on_both_stores!(Timed:
+    what_is_due_has_not_the_actor_of_the_commit_that_ends_it,
     what_has_the_value_turns,
     others_that_turn_are_updated,
     others_are_stripped_and_deleted,
