@@ -29,6 +29,7 @@ mod outage;
 mod owners;
 mod page;
 mod poke;
+mod production;
 mod profiles;
 mod race;
 mod readme;

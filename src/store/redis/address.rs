@@ -1,11 +1,7 @@
 //! Where the Redis is, as `--store` says it: at one address, or wherever its Sentinels say.
 
-use std::path::{Path, PathBuf};
-
 use percent_encoding::percent_decode_str;
-use redis::{Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisError};
-
-use super::{Settings, StoreError};
+use redis::{ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 
 /// The port of a Sentinel that is written without one.
 const SENTINEL_PORT: u16 = 26379;
@@ -37,8 +33,7 @@ impl Address {
         let Some((tls, rest)) = sentinels(url) else {
             let info =
                 url.into_connection_info().map_err(|error| format!("the address of the Redis store: {error}"))?;
-            let login = info.redis_settings().clone().set_skip_set_lib_name();
-            return Ok(Self::One(Box::new(info.set_redis_settings(login))));
+            return Ok(Self::One(Box::new(info)));
         };
         let wrong = || {
             "Sentinels are written redis+sentinel://HOST:PORT,HOST:PORT,…/NAME or …/NAME/DB, with NAME as in \
@@ -53,7 +48,7 @@ impl Address {
         if name.is_empty() || name.contains(['?', '#', ' ']) {
             return Err(wrong());
         }
-        let mut login = RedisConnectionInfo::default().set_db(db.into()).set_skip_set_lib_name();
+        let mut login = RedisConnectionInfo::default().set_db(db.into());
         if let Some(user) = user {
             let (user, password) = user.split_once(':').unwrap_or((user, ""));
             if !user.is_empty() {
@@ -88,12 +83,18 @@ fn node(text: &str) -> Option<Node> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']')?;
-            (host, port.strip_prefix(':'))
+            (
+                host.parse::<std::net::Ipv6Addr>().ok()?.to_string(),
+                if port.is_empty() { None } else { Some(port.strip_prefix(':')?) },
+            )
         }
-        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+        None => {
+            let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+            (url::Host::parse(host).ok()?.to_string(), port)
+        }
     };
     let port = port.map_or(Some(SENTINEL_PORT), |port| port.parse().ok())?;
-    (!host.is_empty() && !host.contains([':', '@', '?', '#', ' '])).then(|| (host.to_owned(), port))
+    Some((host, port))
 }
 
 fn decoded(text: &str) -> Option<String> {
@@ -119,43 +120,6 @@ pub fn shown_sentinels(url: &str) -> Option<String> {
     let (tls, rest) = sentinels(url)?;
     let shown = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
     Some(format!("redis{}+sentinel://{shown}", if tls { "s" } else { "" }))
-}
-
-/// The address of one of several nodes that are all reached alike.
-pub(super) fn at((host, port): &Node, tls: bool, login: RedisConnectionInfo) -> Result<ConnectionInfo, RedisError> {
-    let addr = if tls {
-        ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
-    } else {
-        ConnectionAddr::Tcp(host.clone(), *port)
-    };
-    Ok(addr.into_connection_info()?.set_redis_settings(login))
-}
-
-/// The one place where clients are made, of Redis and of its Sentinels.
-pub(super) fn client(info: ConnectionInfo, _settings: &Settings) -> Result<Client, StoreError> {
-    Client::open(info).map_err(|error| StoreError::Misconfigured(format!("the address of the Redis store: {error}")))
-}
-
-/// A login with the password of a file, if there is one. It is read for each connection, so that it can be changed.
-pub(super) async fn login(
-    login: RedisConnectionInfo,
-    file: Option<&PathBuf>,
-) -> Result<RedisConnectionInfo, StoreError> {
-    let Some(file) = file else { return Ok(login) };
-    Ok(login.set_password(password(file).await?))
-}
-
-async fn password(file: &Path) -> Result<String, StoreError> {
-    let text = tokio::fs::read_to_string(file).await.map_err(|error| {
-        let file = file.display();
-        StoreError::Misconfigured(format!("the password of the store cannot be read from {file}: {error}"))
-    })?;
-    let password = text.trim_end_matches(['\r', '\n']);
-    if password.is_empty() {
-        let file = file.display();
-        return Err(StoreError::Misconfigured(format!("there is no password of the store in {file}, which is empty")));
-    }
-    Ok(password.to_owned())
 }
 
 #[cfg(test)]

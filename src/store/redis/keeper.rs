@@ -3,14 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, RedisConnectionInfo, Script, Value, aio::MultiplexedConnection,
-};
+use redis::{ConnectionInfo, RedisConnectionInfo, Script, Value, aio::MultiplexedConnection};
 use tokio::sync::oneshot;
 
 use super::{
     Settings, StoreError,
-    address::{self, Address, Node},
+    address::{Address, Node},
+    door::{self, Door},
     lanes::Lanes,
     link::{CONNECT, Connected, Link, RESPONSE, State, Why},
     schema,
@@ -48,18 +47,17 @@ impl Source {
         Self { place, settings }
     }
 
-    /// A client of the primary, and where that is if Sentinels say so.
-    async fn primary(&self) -> Result<(Client, Option<Node>), StoreError> {
+    /// The way to the primary, and where that is if Sentinels say so.
+    async fn primary(&self) -> Result<(Door, Option<Node>), StoreError> {
         let (node, info) = match &self.place {
             Place::Known(info) => (None, info.clone()),
             Place::Asked { sentinels, login, tls } => {
                 let node = sentinels.primary().await?;
-                let info = address::at(&node, *tls, login.clone())?;
+                let info = door::at(&node, *tls, login.clone())?;
                 (Some(node), info)
             }
         };
-        let login = address::login(info.redis_settings().clone(), self.settings.password_file.as_ref()).await?;
-        Ok((address::client(info.set_redis_settings(login), &self.settings)?, node))
+        Ok((Door::of(info, self.settings.password_file.as_deref(), &self.settings).await?, node))
     }
 
     /// Waits until Sentinels name another primary; without any, for ever.
@@ -123,8 +121,8 @@ impl Keeper {
 
     /// Makes the connections and opens the link for requests.
     async fn connect(&self) -> Result<(MultiplexedConnection, Option<Node>), StoreError> {
-        let (client, node) = self.source.primary().await?;
-        let mut connection = connection(&client, RESPONSE).await?;
+        let (door, node) = self.source.primary().await?;
+        let mut connection = door.enter(CONNECT, RESPONSE).await?;
         let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
         let told = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
         // One that was demoted goes on answering, from what it had.
@@ -135,10 +133,10 @@ impl Keeper {
         schema::migrate(&mut connection, &self.prefix).await?;
         schema::check_durability(&mut connection, self.durability).await?;
         let lanes = match self.source.settings.wait {
-            Some(wait) => Some(Arc::new(Lanes::open(&client, wait).await?)),
+            Some(wait) => Some(Arc::new(Lanes::open(&door, wait).await?)),
             None => None,
         };
-        let mut tail = self::connection(&client, TAIL + CONNECT).await?;
+        let mut tail = door.enter(CONNECT, TAIL + CONNECT).await?;
         // A Redis that lost its memory counts from the beginning again, so this may go backwards.
         self.link.head.send_replace(self.newest(&mut tail).await?);
         let (version, run) = (told("redis_version:").to_owned(), told("run_id:").into());
@@ -192,11 +190,4 @@ impl Keeper {
         let head: Option<u64> = redis::cmd("GET").arg(format!("{}head", self.prefix)).query_async(connection).await?;
         Ok(head.unwrap_or_default())
     }
-}
-
-/// A connection whose commands may take so long.
-pub(super) async fn connection(client: &Client, response: Duration) -> Result<MultiplexedConnection, StoreError> {
-    let config =
-        AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(response));
-    Ok(client.get_multiplexed_async_connection_with_config(&config).await?)
 }

@@ -5,11 +5,16 @@ use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::try_join_all;
 use redis::{
-    Client, ErrorKind, FromRedisValue, RedisResult, ScriptInvocation, ServerErrorKind, aio::MultiplexedConnection,
+    ErrorKind, FromRedisValue, Pipeline, RedisResult, ScriptInvocation, ServerErrorKind, Value,
+    aio::MultiplexedConnection,
 };
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{StoreError, Wait, keeper::connection, link::RESPONSE};
+use super::{
+    StoreError, Wait,
+    door::Door,
+    link::{CONNECT, RESPONSE},
+};
 
 /// How many commits may wait for replicas at the same time.
 const LANES: usize = 32;
@@ -35,8 +40,8 @@ impl Drop for Lane<'_> {
 }
 
 impl Lanes {
-    pub(super) async fn open(client: &Client, wait: Wait) -> Result<Self, StoreError> {
-        let free = try_join_all((0..LANES).map(|_| connection(client, RESPONSE + wait.timeout))).await?;
+    pub(super) async fn open(door: &Door, wait: Wait) -> Result<Self, StoreError> {
+        let free = try_join_all((0..LANES).map(|_| door.enter(CONNECT, RESPONSE + wait.timeout))).await?;
         Ok(Self { wait, free: Mutex::new(free), turns: Semaphore::new(LANES) })
     }
 
@@ -55,22 +60,29 @@ impl Lanes {
         let Some(connection) = connection else { return Err(FULL) };
         let mut lane = Lane { lanes: self, connection };
         let mut all = redis::pipe();
-        all.invoke_script(call).cmd("PUBLISH").arg(channel).arg("").ignore();
-        all.cmd("WAIT").arg(self.wait.replicas).arg(self.wait.timeout.as_millis() as u64);
-        let answer = all.query_async(&mut lane.connection).await;
-        if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
-            if let Err(error) = call.load_async(&mut lane.connection).await {
-                return Ok(Err(error));
-            }
-            return Ok(all.query_async(&mut lane.connection).await);
+        all.invoke_script(call).cmd("PUBLISH").arg(channel).arg("");
+        all.cmd("WAIT").arg(self.wait.replicas).arg(self.wait.timeout.as_millis() as u64).ignore_errors();
+        let mut answers = ask(&all, &mut lane.connection).await;
+        if answers.as_ref().is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
+            answers = match call.load_async(&mut lane.connection).await {
+                Ok(_) => ask(&all, &mut lane.connection).await,
+                Err(error) => Err(error),
+            };
         }
-        Ok(answer)
+        Ok(answers.and_then(|(answer, count)| Ok((T::from_redis_value(answer)?, u64::from_redis_value(count)?))))
     }
 
     /// How many replicas are to have each commit.
     pub(super) fn wanted(&self) -> u64 {
         self.wait.replicas
     }
+}
+
+/// What the first of three commands is answered, and the last, unless one of them is refused.
+async fn ask(all: &Pipeline, connection: &mut MultiplexedConnection) -> RedisResult<(Value, Value)> {
+    let answers: Vec<RedisResult<Value>> = all.query_async(connection).await?;
+    let mut answers = answers.into_iter().collect::<RedisResult<Vec<Value>>>()?.into_iter();
+    Ok((answers.next().unwrap_or(Value::Nil), answers.nth(1).unwrap_or(Value::Nil)))
 }
 
 const FULL: StoreError = StoreError::Unable {

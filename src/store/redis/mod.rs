@@ -5,6 +5,7 @@
 
 mod address;
 mod decode;
+mod door;
 mod keeper;
 mod lanes;
 mod link;

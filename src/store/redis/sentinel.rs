@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value, aio::MultiplexedConnection};
+use redis::{FromRedisValue, RedisConnectionInfo, RedisError, RedisResult, Value, aio::MultiplexedConnection};
 use tokio::sync::Mutex;
 
 use super::{
     Settings, StoreError,
-    address::{self, Node},
+    address::Node,
+    door::{self, Door},
 };
 
 /// How long a Sentinel may take to answer.
@@ -42,22 +43,7 @@ impl Sentinels {
 
     /// The primary, as those say it who know of the newest election.
     pub(super) async fn primary(&self) -> Result<Node, StoreError> {
-        let words = join_all(self.asked.iter().map(|(node, connection)| self.ask(node, connection))).await;
-        let mut failure = None;
-        let mut newest: Option<Word> = None;
-        for word in words {
-            match word {
-                Ok(word) if newest.as_ref().is_none_or(|newest| word.epoch > newest.epoch) => newest = Some(word),
-                Ok(_) => {}
-                // What a Sentinel says is more than that another one cannot be reached.
-                Err(error @ StoreError::Unable { .. }) => failure = Some(error),
-                Err(error) => _ = failure.get_or_insert(error),
-            }
-        }
-        match newest {
-            Some(word) => Ok(word.primary),
-            None => Err(failure.unwrap_or(NOBODY)),
-        }
+        newest(join_all(self.asked.iter().map(|(node, connection)| self.ask(node, connection))).await)
     }
 
     /// Waits until the primary is another one than this.
@@ -84,24 +70,41 @@ impl Sentinels {
         // of the election then.
         both.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&self.name);
         both.cmd("SENTINEL").arg("MASTER").arg(&self.name);
-        let (primary, told): (Option<(String, u16)>, Value) =
-            both.query_async(&mut connection).await.map_err(unable)?;
+        let answers: Result<Vec<RedisResult<Value>>, _> = both.ignore_errors().query_async(&mut connection).await;
+        let mut answers = answers.map_err(unable)?.into_iter();
         *kept = Some(connection);
+        let mut next = || answers.next().unwrap_or(Ok(Value::Nil)).map_err(unable);
+        let (primary, told) = (next()?, next()?);
+        let primary: Option<Node> = FromRedisValue::from_redis_value(primary).map_err(|error| unable(error.into()))?;
         let epoch = field(&told, "config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or_default();
         Ok(Word { primary: primary.ok_or(UNKNOWN)?, epoch })
     }
 
     async fn connect(&self, node: &Node) -> Result<MultiplexedConnection, StoreError> {
-        let mut login = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let mut login = RedisConnectionInfo::default();
         if let Some(user) = &self.settings.sentinel_user {
             login = login.set_username(user);
         }
-        let login = address::login(login, self.settings.sentinel_password_file.as_ref()).await?;
-        let client = address::client(address::at(node, self.tls, login)?, &self.settings)?;
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER)).set_response_timeout(Some(ANSWER));
-        client.get_multiplexed_async_connection_with_config(&config).await.map_err(unable)
+        let file = self.settings.sentinel_password_file.as_deref();
+        let door = Door::of(door::at(node, self.tls, login)?, file, &self.settings).await?;
+        door.enter(ANSWER, ANSWER).await.map_err(unable)
     }
+}
+
+/// What those say who know of the newest election; or, when nobody says anything, why.
+fn newest(words: Vec<Result<Word, StoreError>>) -> Result<Node, StoreError> {
+    let mut newest: Option<Word> = None;
+    let mut failure = None;
+    for word in words {
+        match word {
+            Ok(word) if newest.as_ref().is_none_or(|newest| word.epoch > newest.epoch) => newest = Some(word),
+            Ok(_) => {}
+            // That one refuses is more than that another one cannot be reached.
+            Err(error @ StoreError::Unable { .. }) => failure = Some(error),
+            Err(error) => _ = failure.get_or_insert(error),
+        }
+    }
+    newest.map(|word| word.primary).ok_or_else(|| failure.unwrap_or(NOBODY))
 }
 
 const NOBODY: StoreError = StoreError::Unable {
@@ -140,5 +143,22 @@ fn field(told: &Value, name: &str) -> Option<String> {
             pairs.iter().find(|(key, _)| text(key).as_deref() == Some(name)).and_then(|(_, value)| text(value))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_knows_of_the_newest_election_is_believed_and_the_others_are_not_needed() {
+        let word = |host: &str, epoch| Ok(Word { primary: (host.to_owned(), 6379), epoch });
+        let away = || Err(StoreError::Unavailable("x".to_owned()));
+        assert_eq!(newest(vec![word("old", 3), word("new", 4), word("old", 3)]).unwrap().0, "new");
+        assert_eq!(newest(vec![away(), Err(UNKNOWN), word("one", 0)]).unwrap().0, "one");
+        for words in [vec![away(), Err(UNKNOWN)], vec![Err(UNKNOWN), away()]] {
+            assert!(matches!(newest(words), Err(StoreError::Unable { .. })), "the one that says something is told");
+        }
+        assert!(matches!(newest(Vec::new()), Err(StoreError::Unable { .. })));
     }
 }

@@ -167,6 +167,12 @@ impl Redis {
         super::noah::signal(self.child.as_ref().expect("it runs"), libc::SIGCONT);
     }
 
+    /// Starts it again where it was, set up differently.
+    pub fn restart_with(&mut self, args: &[&str]) {
+        self.args = args.iter().map(|&arg| arg.to_owned()).collect();
+        self.restart();
+    }
+
     /// Starts it again where it was. What it had in memory only is gone.
     pub fn restart(&mut self) {
         self.kill();

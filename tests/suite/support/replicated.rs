@@ -111,9 +111,9 @@ impl Replicated {
             .unwrap();
     }
 
-    /// Has a Sentinel promote a replica, although the primary is well.
-    pub fn fail_over(&self) {
-        let _: String = self.sentinels[0].ask(&["SENTINEL", "FAILOVER", NAME]).unwrap();
+    /// Has a Sentinel promote a replica, although the primary is well; whether it does, as it may be busy with another.
+    pub fn fail_over(&self) -> bool {
+        self.sentinels[0].ask::<String>(&["SENTINEL", "FAILOVER", NAME]).is_ok()
     }
 
     /// Stops Sentinels from doing anything.
