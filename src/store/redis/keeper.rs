@@ -133,7 +133,7 @@ impl Keeper {
         schema::migrate(&mut connection, &self.prefix).await?;
         schema::check_durability(&mut connection, self.durability).await?;
         let lanes = match self.source.settings.wait {
-            Some(wait) => Some(Arc::new(Lanes::open(&door, wait).await?)),
+            Some(wait) => Some(Arc::new(Lanes::open(&door, wait, &waiting_channel(&self.prefix)).await?)),
             None => None,
         };
         let mut tail = door.enter(CONNECT, TAIL + CONNECT).await?;
@@ -190,4 +190,9 @@ impl Keeper {
         let head: Option<u64> = redis::cmd("GET").arg(format!("{}head", self.prefix)).query_async(connection).await?;
         Ok(head.unwrap_or_default())
     }
+}
+
+/// Where nobody listens.
+pub(super) fn waiting_channel(prefix: &str) -> String {
+    format!("{prefix}wait")
 }

@@ -40,8 +40,13 @@ impl Drop for Lane<'_> {
 }
 
 impl Lanes {
-    pub(super) async fn open(door: &Door, wait: Wait) -> Result<Self, StoreError> {
-        let free = try_join_all((0..LANES).map(|_| door.enter(CONNECT, RESPONSE + wait.timeout))).await?;
+    pub(super) async fn open(door: &Door, wait: Wait, channel: &str) -> Result<Self, StoreError> {
+        let mut free = try_join_all((0..LANES).map(|_| door.enter(CONNECT, RESPONSE + wait.timeout))).await?;
+        // What is not allowed is to be known before a commit stands that nobody is told of.
+        if let Some(first) = free.first_mut() {
+            redis::cmd("PUBLISH").arg(channel).arg("").exec_async(first).await?;
+            redis::cmd("WAIT").arg(0).arg(1).exec_async(first).await?;
+        }
         Ok(Self { wait, free: Mutex::new(free), turns: Semaphore::new(LANES) })
     }
 

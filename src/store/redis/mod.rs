@@ -114,7 +114,7 @@ impl RedisStore {
         loop {
             let (answer, acknowledged) = match connected.lanes.as_ref().filter(|_| waits) {
                 Some(lanes) => {
-                    let answer = lanes.call(&call, &format!("{}wait", self.prefix)).await?;
+                    let answer = lanes.call(&call, &keeper::waiting_channel(&self.prefix)).await?;
                     let (answer, count) = answer.map_err(|error| self.link.failed(error))?;
                     (answer, Some(Acknowledged { count, wanted: lanes.wanted() }))
                 }

@@ -95,7 +95,8 @@ async fn sentinels_may_ask_who_is_there() {
     let file = database.dir().join("password");
     std::fs::write(&file, "knock knock\n").unwrap();
     let args = ["--store-sentinel-user", "noah", "--store-sentinel-password-file", file.to_str().unwrap()];
-    Noah::start(database, &args).put_ok("/ephemerals/a", "x").await;
+    let friend = Noah::start(database, &args);
+    friend.put_ok("/ephemerals/a", "x").await;
     let stranger = Noah::start(Database::at(set.store().replace("/set-1", "/set-2")).await, &args);
     let words = refusal(&stranger.get("/readyz").await);
     assert!(words.contains("do not know a primary of this name"), "{words}");

@@ -53,7 +53,7 @@ struct Failover {
 /// Ends the primary; once another one was promoted, a dead one comes back as its replica.
 async fn fail_over(end: End, set: &mut Replicated, tally: &Tally) -> Failover {
     let primary = eventually_within(PATIENCE, "the Sentinels agree", || async { set.primary() }).await;
-    eventually_within(PATIENCE, "it has its replicas", || async { (set.replicas(primary) == 2).then_some(()) }).await;
+    eventually_within(PATIENCE, "it has its replicas", || async { set.in_step(primary).then_some(()) }).await;
     // So that there is something to lose.
     let before = tally.answered.lock().unwrap().len();
     eventually_within(PATIENCE, "many are written", || async {
@@ -128,7 +128,7 @@ async fn under_load(end: End, times: usize, replicas: &str) -> Outcome {
         resumed.push(failover.resumed);
     }
     let primary = eventually_within(PATIENCE, "the Sentinels agree", || async { set.primary() }).await;
-    eventually_within(PATIENCE, "all are in step", || async { (set.replicas(primary) == 2).then_some(()) }).await;
+    eventually_within(PATIENCE, "all are in step", || async { set.in_step(primary).then_some(()) }).await;
     tally.over.store(true, Ordering::SeqCst);
     for writer in writers {
         writer.await.unwrap();

@@ -87,6 +87,13 @@ impl Replicated {
         info.lines().filter(|line| line.starts_with("slave") && line.contains("state=online")).count()
     }
 
+    /// Whether both replicas of a node say that they have what is written to it.
+    pub fn in_step(&self, node: usize) -> bool {
+        let mut both = redis::pipe();
+        both.cmd("SET").arg("step").arg("").ignore().cmd("WAIT").arg(2).arg(100);
+        both.query::<(u64,)>(&mut self.nodes[node].connect()).unwrap() == (2,)
+    }
+
     /// Makes a node a replica of nobody, as if it had been promoted or cut off.
     pub fn promote(&self, node: usize) {
         let _: String = self.nodes[node].ask(&["REPLICAOF", "NO", "ONE"]);
