@@ -138,7 +138,9 @@ impl Keeper {
         };
         let mut tail = door.enter(CONNECT, TAIL + CONNECT).await?;
         // A Redis that lost its memory counts from the beginning again, so this may go backwards.
-        self.link.head.send_replace(self.newest(&mut tail).await?);
+        let newest = self.newest(&mut tail).await?;
+        self.wait_for_news(&mut tail, newest, Duration::from_millis(1)).await?;
+        self.link.head.send_replace(newest);
         let (version, run) = (told("redis_version:").to_owned(), told("run_id:").into());
         self.link.set(State::Ready(Connected { connection, lanes, version, run }));
         Ok((tail, node))
@@ -162,11 +164,8 @@ impl Keeper {
         let mut moved = Box::pin(self.source.moved_from(node));
         loop {
             let known = *self.link.head.borrow();
-            let mut read = redis::cmd("XREAD");
-            read.arg("COUNT").arg(1).arg("BLOCK").arg(TAIL.as_millis() as u64);
-            read.arg("STREAMS").arg(format!("{}log", self.prefix)).arg(format!("{known}-0"));
             let news = tokio::select! {
-                news = read.query_async::<Value>(&mut tail) => news,
+                news = self.wait_for_news(&mut tail, known, TAIL) => news,
                 () = self.link.broken.notified() => {
                     return StoreError::Unavailable("the connection was lost".to_owned());
                 }
@@ -176,7 +175,7 @@ impl Keeper {
             };
             let heard = match news {
                 Ok(_) => self.newest(&mut tail).await,
-                Err(error) => Err(error.into()),
+                Err(error) => Err(error),
             };
             match heard {
                 Ok(newest) if newest < known => drop(self.link.head.send_replace(newest)),
@@ -184,6 +183,20 @@ impl Keeper {
                 Err(error) => return error,
             }
         }
+    }
+
+    /// Waits so long until there is an event behind this revision.
+    async fn wait_for_news(
+        &self,
+        connection: &mut MultiplexedConnection,
+        known: u64,
+        time: Duration,
+    ) -> Result<(), StoreError> {
+        let mut read = redis::cmd("XREAD");
+        read.arg("COUNT").arg(1).arg("BLOCK").arg(time.as_millis() as u64);
+        read.arg("STREAMS").arg(format!("{}log", self.prefix)).arg(format!("{known}-0"));
+        let _: Value = read.query_async(connection).await?;
+        Ok(())
     }
 
     async fn newest(&self, connection: &mut MultiplexedConnection) -> Result<u64, StoreError> {

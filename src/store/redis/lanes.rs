@@ -17,7 +17,7 @@ use super::{
 };
 
 /// How many commits may wait for replicas at the same time.
-const LANES: usize = 32;
+const LANES: usize = 16;
 
 /// The connections of those commits.
 pub(super) struct Lanes {

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// How long a Sentinel may take to answer.
-const ANSWER: Duration = Duration::from_millis(500);
+const ANSWER: Duration = Duration::from_secs(1);
 /// How often they are asked while all seems well.
 const EVERY: Duration = Duration::from_secs(1);
 

@@ -6,7 +6,12 @@ use super::{refusal, works_again};
 use crate::support::{Answer, Database, Noah, Receiver, Redis, Replicated, eventually};
 
 async fn at(set: &Replicated) -> Noah {
-    Noah::start(Database::at(set.store()).await, &[])
+    let noah = Noah::start(Database::at(set.store()).await, &[]);
+    eventually("it has looked for the primary", || async {
+        (!noah.get("/readyz").await.text().contains("The store is not available")).then_some(())
+    })
+    .await;
+    noah
 }
 
 /// Waits until all replicas of node 0 have a record.
@@ -79,7 +84,7 @@ async fn without_sentinels_a_server_stays_where_it_is() {
         noah.put_ok("/ephemerals/a", "x").await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let late = at(&set).await;
+    let late = Noah::start(Database::at(set.store()).await, &[]);
     assert_eq!(late.get("/readyz").await.status, 503);
     set.thaw_sentinels();
     works_again(&late, "who comes later waits for them").await;
@@ -96,10 +101,13 @@ async fn sentinels_may_ask_who_is_there() {
     std::fs::write(&file, "knock knock\n").unwrap();
     let args = ["--store-sentinel-user", "noah", "--store-sentinel-password-file", file.to_str().unwrap()];
     let friend = Noah::start(database, &args);
-    friend.put_ok("/ephemerals/a", "x").await;
+    works_again(&friend, "who knows the password is let in").await;
     let stranger = Noah::start(Database::at(set.store().replace("/set-1", "/set-2")).await, &args);
-    let words = refusal(&stranger.get("/readyz").await);
-    assert!(words.contains("do not know a primary of this name"), "{words}");
+    eventually("the name is not known", || async {
+        let words = refusal(&stranger.get("/readyz").await);
+        words.contains("do not know a primary of this name").then_some(())
+    })
+    .await;
 }
 
 fn left(answer: &Answer) -> Duration {

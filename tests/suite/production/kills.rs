@@ -114,6 +114,10 @@ async fn under_load(end: End, times: usize, replicas: &str) -> Outcome {
     let mut set = Replicated::watched().await;
     let receiver = Receiver::start().await;
     let noah = Noah::start(Database::at(set.store()).await, &["--store-wait-replicas", replicas]);
+    eventually_within(PATIENCE, "it is connected", || async {
+        (noah.get("/readyz").await.status == 200).then_some(())
+    })
+    .await;
     noah.watch("//noah/ephemerals", &receiver.url("/")).await;
     let tally = Arc::new(Tally::default());
     let writers: Vec<_> =

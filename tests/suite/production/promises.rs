@@ -9,8 +9,14 @@ use super::refusal;
 use crate::support::{Answer, Database, Noah, Replicated, eventually, session};
 
 async fn noah(set: &Replicated, replicas: &str) -> Noah {
-    let args = ["--store-wait-replicas", replicas, "--store-wait-timeout", "300ms"];
-    Noah::start(Database::at(set.store()).await, &args)
+    patient(set, replicas, "300ms").await
+}
+
+async fn patient(set: &Replicated, replicas: &str, timeout: &str) -> Noah {
+    let args = ["--store-wait-replicas", replicas, "--store-wait-timeout", timeout];
+    let noah = Noah::start(Database::at(set.store()).await, &args);
+    eventually("it is connected", || async { (noah.get("/readyz").await.status == 200).then_some(()) }).await;
+    noah
 }
 
 /// Kills the primary and promotes another node.
@@ -115,8 +121,7 @@ async fn a_lock_is_held_once_the_replicas_know() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_replicas_holds_up_nobody() {
     let set = Replicated::named().await;
-    let args = ["--store-wait-replicas", "3", "--store-wait-timeout", "3s"];
-    let noah = Noah::start(Database::at(set.store()).await, &args);
+    let noah = patient(&set, "3", "3s").await;
     let client = noah.client().clone();
     let began = std::time::Instant::now();
     let waiting = tokio::spawn(async move { client.put("/ephemerals/a", "x").await });
