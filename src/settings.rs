@@ -277,6 +277,9 @@ pub fn shown_url(text: &str) -> String {
     if let Some(path) = text.strip_prefix("sqlite:") {
         return format!("sqlite:{path}");
     }
+    if let Some(sentinels) = store::redis::shown_sentinels(text) {
+        return sentinels;
+    }
     match Url::parse(text) {
         Ok(url) if url.has_host() => {
             let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();

@@ -39,7 +39,7 @@ impl First {
             Ok(secret) => {
                 secret.map(|secret| tell.send(secret));
             }
-            Err(error @ StoreError::Unavailable(_)) => {
+            Err(error) if error.passes() => {
                 tracing::warn!(%error, "tokens that this server sees to are made when the store is back");
                 tokio::spawn(async move {
                     let secret = loop {

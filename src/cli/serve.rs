@@ -25,9 +25,24 @@ pub struct Args {
     /// Only the port to listen on
     #[arg(short, long, conflicts_with = "listen")]
     port: Option<u16>,
-    /// sqlite:FILE, redis://HOST:PORT/DB or rediss://HOST:PORT/DB
+    /// sqlite:FILE, redis://HOST:PORT/DB, rediss://HOST:PORT/DB or redis+sentinel://HOST:PORT,HOST:PORT/NAME/DB
     #[arg(long, value_name = "URL")]
     store: Option<String>,
+    /// A file with the password of the Redis store
+    #[arg(long, value_name = "FILE")]
+    store_password_file: Option<String>,
+    /// The user of the store's Sentinels, if they ask for one
+    #[arg(long, value_name = "NAME")]
+    store_sentinel_user: Option<String>,
+    /// A file with the password of the store's Sentinels
+    #[arg(long, value_name = "FILE")]
+    store_sentinel_password_file: Option<String>,
+    /// How many replicas of Redis must have a write before it is answered
+    #[arg(long, value_name = "NUMBER")]
+    store_wait_replicas: Option<String>,
+    /// How long they may take
+    #[arg(long, value_name = "DURATION")]
+    store_wait_timeout: Option<String>,
     /// The same as --store
     #[arg(short, long, value_name = "URL", conflicts_with = "store")]
     redis: Option<String>,
@@ -129,6 +144,11 @@ impl Args {
         let flags = [
             ("listen", self.listen),
             ("store", self.store.or(self.redis)),
+            ("store_password_file", self.store_password_file),
+            ("store_sentinel_user", self.store_sentinel_user),
+            ("store_sentinel_password_file", self.store_sentinel_password_file),
+            ("store_wait_replicas", self.store_wait_replicas),
+            ("store_wait_timeout", self.store_wait_timeout),
             ("namespace", self.namespace),
             ("durability", self.durability),
             ("agents", self.no_agents.then(|| "false".to_owned())),

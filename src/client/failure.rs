@@ -86,7 +86,7 @@ impl From<SettingsError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match &error {
-            StoreError::Unavailable(_) => Self::unreachable(error.to_string())
+            StoreError::Unavailable(_) | StoreError::Unable { .. } => Self::unreachable(error.to_string())
                 .hint("check that the store runs and that --store, NOAH_STORE or REDIS_URL names it"),
             StoreError::Misconfigured(_) => Self::usage(error.to_string()),
             _ => Self::unmet(error.to_string()),

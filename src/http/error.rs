@@ -141,8 +141,8 @@ impl Failure {
             Cause::Domain(Error::Precondition(Some(revision))) => {
                 response.insert_header((header::ETAG, format!("\"{revision}\"")));
             }
-            Cause::Store(StoreError::Unavailable(_))
-            | Cause::Denied(Denied::Store(StoreError::Unavailable(_)))
+            Cause::Store(StoreError::Unavailable(_) | StoreError::Unable { .. } | StoreError::Unreplicated { .. })
+            | Cause::Denied(Denied::Store(StoreError::Unavailable(_) | StoreError::Unable { .. }))
             | Cause::Domain(Error::Contended)
             | Cause::Overtaken => {
                 response.insert_header((header::RETRY_AFTER, "1"));
@@ -191,6 +191,14 @@ impl Cause {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The store is not available".to_owned(),
                 Some("the request may not have been done; send it again in a second".to_owned()),
+            ),
+            Self::Store(StoreError::Unable { what, hint }) => {
+                (StatusCode::SERVICE_UNAVAILABLE, (*what).to_owned(), Some((*hint).to_owned()))
+            }
+            Self::Store(StoreError::Unreplicated { refused, acknowledged, wanted, .. }) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                unreplicated(*refused, *acknowledged, *wanted),
+                Some(REPEAT.to_owned()),
             ),
             Self::Store(StoreError::Trimmed { oldest }) => (
                 StatusCode::GONE,
@@ -274,11 +282,22 @@ fn told_denied(denied: &Denied) -> (StatusCode, String, Option<String>) {
                 StoreError::Unavailable(_) => {
                     (StatusCode::SERVICE_UNAVAILABLE, "The store is not available".to_owned(), ())
                 }
+                StoreError::Unable { what, .. } => (StatusCode::SERVICE_UNAVAILABLE, (*what).to_owned(), ()),
                 _ => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error".to_owned(), ()),
             };
             (status, message, Some(hint.to_owned()))
         }
     }
+}
+
+/// What a client can do that is not told for sure whether its write will last.
+const REPEAT: &str = "it is lost if the primary of the store fails before they have it. Repeat it with If-Match: and the \
+                      Noah-Revision of this answer, in quotes: 200 says that it is kept, 412 that there is something else";
+
+fn unreplicated(refused: bool, acknowledged: u64, wanted: u64) -> String {
+    let done = if refused { "What this was refused for" } else { "The write is done, but" };
+    let is = if refused { "is" } else { "it is" };
+    format!("{done} {is} only known to be on {acknowledged} of the {wanted} replicas that are waited for")
 }
 
 fn domain_status(error: &Error) -> StatusCode {
@@ -371,7 +390,11 @@ impl From<Error> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Cause::Store(error).into()
+        let revision = match &error {
+            StoreError::Unreplicated { revision, .. } => Some(*revision),
+            _ => None,
+        };
+        Self::from(Cause::Store(error)).at(revision)
     }
 }
 
@@ -400,6 +423,8 @@ mod tests {
             (Error::Precondition(Some(1)).into(), 412),
             (Error::TooLarge { limit: 1 }.into(), 413),
             (unavailable.into(), 503),
+            (StoreError::Unable { what: "x", hint: "y" }.into(), 503),
+            (StoreError::Unreplicated { revision: 1, refused: false, acknowledged: 0, wanted: 1 }.into(), 503),
             (StoreError::Corrupt("x".to_owned()).into(), 500),
             (StoreError::Trimmed { oldest: 5 }.into(), 410),
             (StoreError::Rewound { newest: 5 }.into(), 410),

@@ -115,6 +115,8 @@ impl Wish<'_> {
             if self.slots.is_some_and(|slots| slots != lock::slots(ticket)) {
                 return Err(other_slots(ticket).into());
             }
+            // Where writes wait for replicas the one that made the ticket may have waited in vain; this one must not.
+            self.try_commit(&Plan::new(Vec::new())).await?;
             return Ok((reading, false));
         }
         let slots = self.slots.unwrap_or(1);

@@ -55,14 +55,37 @@ pub(super) fn resolve(layers: &Layers, port: Option<u16>) -> Result<Settings, Se
 }
 
 fn store_options(layers: &Layers) -> Result<store::Options, SettingsError> {
-    let url = layers.read("store", "sqlite:FILE, redis://HOST:PORT/DB or rediss://HOST:PORT/DB", |value| {
-        value.as_str().filter(|url| is_store(url)).map(str::to_owned)
-    })?;
+    let url = layers
+        .read("store", store::ADDRESSES, |value| value.as_str().filter(|url| is_store(url)).map(str::to_owned))?;
     let namespace = layers.read("namespace", "1 to 64 letters, digits, or any of - _ . :", |value| {
         value.as_str().filter(|name| is_namespace(name)).map(str::to_owned)
     })?;
     let durability = layers.read("durability", "always, everysec or none", |value| value.as_str()?.parse().ok())?;
-    Ok(store::Options { url, namespace, durability })
+    let redis = redis(layers, &url)?;
+    Ok(store::Options { url, namespace, durability, redis })
+}
+
+fn redis(layers: &Layers, url: &str) -> Result<store::redis::Settings, SettingsError> {
+    let replicas = layers.read("store_wait_replicas", "a number of replicas from 0 to 100", |value| {
+        u64::try_from(value.as_integer()?).ok().filter(|replicas| *replicas <= 100)
+    })?;
+    let timeout = duration(layers, "store_wait_timeout", MILLISECOND, 60 * SECOND)?;
+    let settings = store::redis::Settings {
+        password_file: file(layers, "store_password_file")?,
+        sentinel_user: layers.read("store_sentinel_user", "the name of a user", |value| {
+            value.as_str().map(|name| (!name.is_empty()).then(|| name.to_owned()))
+        })?,
+        sentinel_password_file: file(layers, "store_sentinel_password_file")?,
+        wait: (replicas > 0).then_some(store::redis::Wait { replicas, timeout }),
+    };
+    let contradiction = |words: &str| Err(SettingsError::Contradiction(words.to_owned()));
+    if settings.wait.is_some() && url.starts_with("sqlite:") {
+        return contradiction("store_wait_replicas is more than 0, but SQLite has no replicas: leave it out");
+    }
+    if settings.password_file.is_some() && store::redis::has_password(url) {
+        return contradiction("the store's address has a password, and there is a store_password_file: leave one out");
+    }
+    Ok(settings)
 }
 
 fn log(layers: &Layers) -> Result<Log, SettingsError> {
@@ -175,6 +198,7 @@ fn is_store(url: &str) -> bool {
     match url.split_once(':') {
         Some(("sqlite", file)) => !file.is_empty(),
         Some(("redis" | "rediss", _)) => Url::parse(url).is_ok_and(|url| url.has_host()),
+        Some(("redis+sentinel" | "rediss+sentinel", _)) => store::redis::is_address(url),
         _ => false,
     }
 }

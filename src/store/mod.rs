@@ -33,6 +33,10 @@ pub use waiters::{News, Waiter};
 
 use crate::primitives::{Commit, Committed, Denial, Event, Hold, Key, Query, Reading};
 
+/// How the address of a store is written.
+pub const ADDRESSES: &str =
+    "sqlite:FILE, redis://HOST:PORT/DB, rediss://HOST:PORT/DB or redis+sentinel://HOST:PORT,HOST:PORT/NAME/DB";
+
 /// About how many bytes of events one read of the log gives.
 pub const PAGE_BYTES: usize = 1 << 20;
 
@@ -64,6 +68,28 @@ pub enum StoreError {
     /// The store cannot be reached, or is not able to work now. It may be again soon.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// The store is there and says why it does not do this now, in words that may be told to anybody. Nothing was
+    /// done.
+    #[error("{what}: {hint}")]
+    Unable {
+        /// What is the matter.
+        what: &'static str,
+        /// What can be done about it.
+        hint: &'static str,
+    },
+    /// The commit stands on the primary, but too few replicas are known to have it ([`redis::Settings::wait`]). It
+    /// is lost if the primary fails now.
+    #[error("only {acknowledged} of {wanted} replicas are known to have revision {revision}")]
+    Unreplicated {
+        /// The revision of the commit's first record; of the store where it is about none, or was refused.
+        revision: u64,
+        /// Whether a check of the commit did not hold, because of what may be lost.
+        refused: bool,
+        /// How many replicas have it.
+        acknowledged: u64,
+        /// How many were to have it.
+        wanted: u64,
+    },
     /// The store was written by a newer Noah.
     #[error(
         "the store has schema {found}, written by a newer noah; this one knows schemas up to {known}: upgrade noah"
@@ -80,6 +106,14 @@ pub enum StoreError {
     /// Something is in the store that Noah did not put there, or not like this.
     #[error("the store holds something unexpected: {0}")]
     Corrupt(String),
+}
+
+impl StoreError {
+    /// Whether the same may be done soon, without anybody having to change what was asked.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Unable { .. } | Self::Unreplicated { .. })
+    }
 }
 
 /// What a commit survives.
@@ -119,12 +153,14 @@ impl fmt::Display for Durability {
 /// Which store, and how it is used.
 #[derive(Clone)]
 pub struct Options {
-    /// `sqlite:FILE`, `redis://…` or `rediss://…`. May hold a password.
+    /// `sqlite:FILE`, `redis://…`, `rediss://…` or `redis+sentinel://…`. May hold a password.
     pub url: String,
     /// What keeps several Noahs on one Redis apart.
     pub namespace: String,
     /// What a commit survives.
     pub durability: Durability,
+    /// What there is to say of a Redis besides.
+    pub redis: redis::Settings,
 }
 
 impl fmt::Debug for Options {
@@ -286,9 +322,9 @@ pub async fn open(options: &Options) -> Result<Arc<dyn Store>, StoreError> {
 pub async fn open_with(options: &Options, time: Time) -> Result<Arc<dyn Store>, StoreError> {
     match options.url.split_once(':') {
         Some(("sqlite", path)) => Ok(Arc::new(sqlite::SqliteStore::open(path, options.durability, time).await?)),
-        Some(("redis" | "rediss", _)) => Ok(Arc::new(redis::RedisStore::open(options, time).await?)),
-        _ => Err(StoreError::Misconfigured(
-            "the store is sqlite:FILE, redis://HOST:PORT/DB or rediss://HOST:PORT/DB".to_owned(),
-        )),
+        Some(("redis" | "rediss" | "redis+sentinel" | "rediss+sentinel", _)) => {
+            Ok(Arc::new(redis::RedisStore::open(options, time).await?))
+        }
+        _ => Err(StoreError::Misconfigured(format!("the store is {ADDRESSES}"))),
     }
 }

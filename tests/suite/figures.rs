@@ -2,6 +2,7 @@
 //! `cargo nextest run --release --run-ignored only -E 'test(/^figures::/)' --no-capture -j 1`.
 
 mod expiry;
+mod failover;
 mod flat;
 mod independence;
 mod latency;

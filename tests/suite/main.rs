@@ -31,6 +31,7 @@ mod outage;
 mod owners;
 mod page;
 mod poke;
+mod production;
 mod profiles;
 mod race;
 mod readme;

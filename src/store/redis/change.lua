@@ -222,6 +222,7 @@ local function settle(must_tick)
   local due = is_due()
   if must_tick or due then
     look()
+    if not can_write() then return 0, false end
     advance()
   end
   if not due then return 0, false end

@@ -3,7 +3,9 @@
 -- KEYS[1]  what every key begins with, `{namespace}:`
 -- ARGV[1]  what the clock should be by the caller's reckoning; empty before its first reading
 -- ARGV[2]  the wall clock, where that is another than Redis's own; else empty
--- ARGV[3]  whether the caller keeps the clock (1)
+-- ARGV[3]  when the caller keeps the clock, the name that the Redis it is connected to has given itself at its start; else
+--          empty. The clock's `run` is that name at its last tick: where it is another one now, renewals of leases may be
+--          lost, as replicas and append-only files may be behind, and so the clock counts as having stood still
 local prefix = KEYS[1]
 local deadlines = prefix .. 'deadlines'
 
@@ -13,13 +15,14 @@ local function wall()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
-local keeps, went_on = ARGV[3] == '1', false
+local keeps, went_on = ARGV[3] ~= '', false
 -- All nil until the clock is looked at, which nothing needs where there is no lease.
 local now, resumed, tick, ahead
 
 local function look()
   if now then return end
-  local kept = redis.call('HMGET', prefix .. 'clock', 'tick', 'ahead', 'resumed')
+  local kept = redis.call('HMGET', prefix .. 'clock', 'tick', 'ahead', 'resumed', 'run')
+  local is_another = keeps and kept[4] and kept[4] ~= ARGV[3]
   local went_back = false
   tick, ahead, resumed = tonumber(kept[1] or ''), tonumber(kept[2] or '0'), tonumber(kept[3] or '0')
   now = tonumber(ARGV[1])
@@ -29,7 +32,7 @@ local function look()
   end
   if not tick then return end
   now = math.max(now, tick)
-  if now - tick > PAUSE or went_back then
+  if now - tick > PAUSE or went_back or is_another then
     went_on = keeps
     now = keeps and math.max(now, tick + 1) or tick
     if keeps then resumed = now end
@@ -44,6 +47,21 @@ local function advance()
   if stepped then ahead = off end
   redis.call('HSET', prefix .. 'clock', 'tick', string.format('%d', now), 'ahead', string.format('%d', ahead),
     'resumed', string.format('%d', resumed))
+  if keeps then redis.call('HSET', prefix .. 'clock', 'run', ARGV[3]) end
+end
+
+-- Whether Redis takes writes now. Where it is out of memory, cannot save or has too few replicas nobody can renew a lease
+-- either, so the clock stands still, and whoever reads is answered all the same.
+local function can_write()
+  local answer = redis.pcall('SET', prefix .. 'writes', '', 'XX')
+  local words = type(answer) == 'table' and answer.err or ''
+  for _, word in ipairs({'OOM', 'MISCONF', 'NOREPLICAS'}) do
+    if string.find(words, word, 1, true) then
+      now = tick or now
+      return false
+    end
+  end
+  return true
 end
 
 -- When the next lease is due, before its grace.

@@ -1,16 +1,22 @@
 //! The store in Redis (6.2 or newer): records as hashes, indexes as sorted sets, the log as a stream.
 //!
 //! A commit is one call of one script, and so is a read, whatever is asked. All requests share one
-//! multiplexed connection; a second one waits for news of the log.
+//! multiplexed connection; a second one waits for news of the log. Commits that wait for replicas have others.
 
+mod address;
 mod decode;
+mod door;
+mod keeper;
+mod lanes;
 mod link;
 mod schema;
+mod sentinel;
+mod trouble;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use redis::{FromRedisValue, Script, ScriptInvocation, Value};
+use redis::{FromRedisValue, Script, ScriptInvocation, Value, aio::MultiplexedConnection};
 use tokio::sync::watch;
 
 use super::{
@@ -21,10 +27,34 @@ use super::{
 };
 use crate::primitives::{Commit, Committed, Denial, Event, Query, Reading, millis};
 
+pub use address::{has_password, is_address, shown_sentinels};
+
 /// The most events that one call of `trim.lua` removes, and about the most bytes of them: what it takes is about
 /// 0.2 ms for a thousand small ones, and 30 µs for each of half a megabyte.
 const TRIM_EVENTS: usize = 1_000;
 const TRIM_BYTES: usize = 8 << 20;
+
+/// What there is to say of a Redis besides its address.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// A file with the password, in place of one in the address. It is read for each connection.
+    pub password_file: Option<PathBuf>,
+    /// The user of the Sentinels, if they ask for one,
+    pub sentinel_user: Option<String>,
+    /// and a file with the password they ask for.
+    pub sentinel_password_file: Option<PathBuf>,
+    /// Whether a commit waits for replicas.
+    pub wait: Option<Wait>,
+}
+
+/// What a commit waits for before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// So many replicas are to have it,
+    pub replicas: u64,
+    /// within this time.
+    pub timeout: Duration,
+}
 
 /// Records and their log in one namespace of a Redis.
 pub struct RedisStore {
@@ -68,34 +98,80 @@ impl RedisStore {
     }
 
     /// Calls a script that first ends what is due; again while there is more of that than it ends at once. `time` is that
-    /// of the events it makes, in milliseconds since 1970. Gives the clock and the rest of the answer.
+    /// of the events it makes, in milliseconds since 1970.
     async fn settled(
         &self,
         script: &Script,
         time: i64,
+        waits: bool,
         arguments: impl Fn(&mut ScriptInvocation<'_>),
-    ) -> Result<(Now, std::vec::IntoIter<Value>), StoreError> {
+    ) -> Result<Settled, StoreError> {
+        let connected = self.link.connected()?;
         // With one look, so that what becomes due meanwhile is not waited for.
         let look = self.clock.look();
         let mut call = script.key(&self.prefix);
         let expected = look.expected.map_or_else(String::new, |expected| expected.to_string());
         let wall = self.clock.own_wall().map_or_else(String::new, |wall| wall.to_string());
-        call.arg(expected).arg(wall).arg(u8::from(look.keeps)).arg(time);
+        call.arg(expected).arg(wall).arg(if look.keeps { &*connected.run } else { "" }).arg(time);
         arguments(&mut call);
         loop {
-            let (at, answer) = decode::clocked(self.run(&call).await?)?;
+            let (answer, acknowledged) = match connected.lanes.as_ref().filter(|_| waits) {
+                Some(lanes) => {
+                    let answer = lanes.call(&call, &keeper::waiting_channel(&self.prefix)).await?;
+                    let (answer, count) = answer.map_err(|error| self.link.failed(error))?;
+                    (answer, Some(Acknowledged { count, wanted: lanes.wanted() }))
+                }
+                None => (self.call(&call, connected.connection.clone()).await?, None),
+            };
+            let (at, answer) = decode::clocked(answer)?;
             if let Some(at) = at {
                 self.clock.heard(look, at.now);
             }
             if answer.len() > 0 {
-                return Ok((at.unwrap_or_default(), answer));
+                return Ok(Settled { at: at.unwrap_or_default(), answer, acknowledged });
             }
         }
     }
 
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        let mut connection = self.link.connection()?;
+        self.call(script, self.link.connected()?.connection).await
+    }
+
+    async fn call<T: FromRedisValue>(
+        &self,
+        script: &ScriptInvocation<'_>,
+        mut connection: MultiplexedConnection,
+    ) -> Result<T, StoreError> {
         script.invoke_async(&mut connection).await.map_err(|error| self.link.failed(error))
+    }
+}
+
+/// What a script answered that first ended what was due.
+struct Settled {
+    at: Now,
+    answer: std::vec::IntoIter<Value>,
+    /// Where it waited for replicas.
+    acknowledged: Option<Acknowledged>,
+}
+
+/// How many replicas have what a script wrote, and how many were to have it.
+struct Acknowledged {
+    count: u64,
+    wanted: u64,
+}
+
+impl Acknowledged {
+    /// What a commit comes to: only what enough replicas have counts as done, or as refused.
+    fn judge(self, done: Result<Committed, StoreError>) -> Result<Committed, StoreError> {
+        let (revision, refused) = match &done {
+            Ok(done) => (done.one(0).map_or(done.revision, |first| first.revision), false),
+            Err(StoreError::Refused { revision, head, .. }) => (revision.unwrap_or(*head), true),
+            Err(_) => return done,
+        };
+        if self.count >= self.wanted {
+            return done;
+        }
+        Err(StoreError::Unreplicated { revision, refused, acknowledged: self.count, wanted: self.wanted })
     }
 }
 
@@ -121,23 +197,28 @@ fn leasing(rest: &[&str]) -> Script {
 impl Store for RedisStore {
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         let encoded = rmp_serde::to_vec_named(commit).expect("plain data always encodes");
-        let (_, answer) = self
-            .settled(&self.commit, commit.now, |call| {
+        let Settled { answer, acknowledged, .. } = self
+            .settled(&self.commit, commit.now, true, |call| {
                 call.arg(encoded.as_slice());
                 for value in commit.values() {
                     call.arg(value);
                 }
             })
             .await?;
-        let done = decode::committed(answer)?;
-        self.link.heard_of(done.revision);
-        Ok(done)
+        let done = decode::committed(answer);
+        if let Ok(done) = &done {
+            self.link.heard_of(done.revision);
+        }
+        match acknowledged {
+            Some(acknowledged) => acknowledged.judge(done),
+            None => done,
+        }
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Reading, StoreError> {
         let encoded = rmp_serde::to_vec_named(queries).expect("plain data always encodes");
-        let (at, answer) = self
-            .settled(&self.read, millis(), |call| {
+        let Settled { at, answer, .. } = self
+            .settled(&self.read, millis(), false, |call| {
                 call.arg(encoded.as_slice());
             })
             .await?;
@@ -164,7 +245,7 @@ impl Store for RedisStore {
 
     async fn sweep(&self) -> Result<Swept, StoreError> {
         self.clock.keep();
-        let (at, answer) = self.settled(&self.sweep, millis(), |_| {}).await?;
+        let Settled { at, answer, .. } = self.settled(&self.sweep, millis(), false, |_| {}).await?;
         decode::swept(answer, at)
     }
 
@@ -209,8 +290,11 @@ impl Store for RedisStore {
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
-        let mut connection = self.link.connection()?;
-        redis::cmd("PING").query_async(&mut connection).await.map_err(|error| self.link.failed(error))
+        let mut connection = self.link.connected()?.connection;
+        // Changes nothing, but is refused whenever a commit would be.
+        let key = format!("{}writes", self.prefix);
+        let asked = redis::cmd("SET").arg(key).arg("").arg("XX").query_async(&mut connection).await;
+        asked.map_err(|error| self.link.failed(error))
     }
 
     async fn version(&self) -> Version {

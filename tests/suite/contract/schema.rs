@@ -144,8 +144,12 @@ async fn namespaces_on_one_redis_do_not_see_each_other() {
 #[tokio::test]
 async fn an_address_that_is_no_store_is_refused_in_words() {
     for url in ["", "noah.db", "mysql://x", "sqlite", "http://127.0.0.1:6379"] {
-        let options =
-            store::Options { url: url.to_owned(), namespace: "noah".to_owned(), durability: Durability::Everysec };
+        let options = store::Options {
+            url: url.to_owned(),
+            namespace: "noah".to_owned(),
+            durability: Durability::Everysec,
+            redis: Default::default(),
+        };
         match store::open(&options).await.err() {
             Some(StoreError::Misconfigured(words)) => assert!(words.contains("sqlite:FILE"), "{words}"),
             other => panic!("{url:?}: {other:?}"),

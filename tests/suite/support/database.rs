@@ -21,13 +21,14 @@ pub struct Database {
     pub namespace: String,
     dir: TempDir,
     redis: Option<Redis>,
+    address: Option<String>,
 }
 
 impl Database {
     /// A fresh store of that kind.
     pub async fn on(backend: Backend) -> Self {
         let redis = (backend == Backend::Redis).then(Redis::start);
-        Self { backend, namespace: "noah".to_owned(), dir: tempfile::tempdir().unwrap(), redis }
+        Self { backend, namespace: "noah".to_owned(), dir: tempfile::tempdir().unwrap(), redis, address: None }
     }
 
     /// A fresh store that keeps what it has answered, whatever ends it.
@@ -41,6 +42,11 @@ impl Database {
         Self { redis: Some(redis), ..Self::on(Backend::Sqlite).await }.of(Backend::Redis)
     }
 
+    /// A store at this address of somebody else's Redis.
+    pub async fn at(address: String) -> Self {
+        Self { address: Some(address), ..Self::on(Backend::Sqlite).await }.of(Backend::Redis)
+    }
+
     fn of(mut self, backend: Backend) -> Self {
         self.backend = backend;
         self
@@ -48,9 +54,10 @@ impl Database {
 
     /// What `--store` takes.
     pub fn url(&self) -> String {
-        match &self.redis {
-            Some(redis) => redis.url(),
-            None => format!("sqlite:{}", self.file().display()),
+        match (&self.address, &self.redis) {
+            (Some(address), _) => address.clone(),
+            (None, Some(redis)) => redis.store(),
+            (None, None) => format!("sqlite:{}", self.file().display()),
         }
     }
 
@@ -71,7 +78,7 @@ impl Database {
 
     /// How the store is opened.
     pub fn options(&self, durability: Durability) -> Options {
-        Options { url: self.url(), namespace: self.namespace.clone(), durability }
+        Options { url: self.url(), namespace: self.namespace.clone(), durability, redis: Default::default() }
     }
 
     /// A handle of its own.

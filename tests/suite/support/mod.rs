@@ -11,6 +11,7 @@ mod rabbit;
 mod raw;
 mod receiver;
 mod redis;
+mod replicated;
 mod session;
 mod terminal;
 
@@ -27,7 +28,8 @@ pub use noah::{Noah, Sibling, command, signal};
 pub use rabbit::{MAX_MESSAGE_BYTES, Rabbit, header};
 pub use raw::{Raw, RawAnswer};
 pub use receiver::{Behaviour, Hit, Receiver};
-pub use redis::Redis;
+pub use redis::{Redis, acl_rule};
+pub use replicated::Replicated;
 pub use session::{Running, end, renew, session};
 pub use terminal::{leading, terminal};
 

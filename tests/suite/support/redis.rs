@@ -9,35 +9,56 @@ use tokio::{net::TcpListener, time::timeout};
 
 use super::{PATIENCE, eventually, free_port};
 
+/// Who Noah is to these Redis. It may do no more there than `examples/noah.toml` says that it needs.
+const LOGIN: &str = "noah:open%20sesame";
+const PASSWORD: &str = "open sesame";
+
+/// The rule of that user, as it is documented, for a namespace; `~…`, `&…` and the commands.
+pub fn acl_rule(namespace: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/noah.toml")).unwrap();
+    let (_, rule) = text.split_once("ACL SETUSER USER on >PASSWORD ").expect("the file has the rule");
+    let (rule, _) = rule.split_once("\n#\n").expect("the rule ends with its paragraph");
+    let words = rule.split_whitespace().filter(|word| *word != "#");
+    words.map(|word| word.replace("{noah}", &format!("{{{namespace}}}"))).collect()
+}
+
 /// A Redis of its own, on a free port, gone with this value.
 pub struct Redis {
     port: u16,
     dir: TempDir,
     appendonly: bool,
+    args: Vec<String>,
     child: Option<Child>,
 }
 
 impl Redis {
     /// A Redis that keeps everything in memory.
     pub fn start() -> Self {
-        Self::launch(false)
+        Self::launch(false, &[])
     }
 
     /// A Redis that has every command on disk before it answers.
     pub fn start_durable() -> Self {
-        Self::launch(true)
+        Self::launch(true, &[])
+    }
+
+    /// One that keeps its data across a restart, with more of what `redis.conf` has.
+    pub fn start_with(args: &[&str]) -> Self {
+        Self::launch(true, args)
     }
 
     /// An address where a Redis will be only after [`Redis::restart`].
     pub fn absent() -> Self {
-        Self { port: free_port(), dir: tempfile::tempdir().unwrap(), appendonly: false, child: None }
+        let dir = tempfile::tempdir().unwrap();
+        Self { port: free_port(), dir, appendonly: false, args: Vec::new(), child: None }
     }
 
-    fn launch(appendonly: bool) -> Self {
+    fn launch(appendonly: bool, args: &[&str]) -> Self {
         // Somebody may take the free port before Redis does; then another is tried.
         for _ in 0..5 {
             let mut redis = Self::absent();
             redis.appendonly = appendonly;
+            redis.args = args.iter().map(|&arg| arg.to_owned()).collect();
             if redis.run() {
                 return redis;
             }
@@ -51,6 +72,10 @@ impl Redis {
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"]);
         command.arg("--dir").arg(self.dir.path());
         command.args(["--appendonly", if self.appendonly { "yes" } else { "no" }, "--appendfsync", "always"]);
+        // No test has another namespace than these two.
+        let other = acl_rule("other").swap_remove(0);
+        let rule = [vec![other], acl_rule("noah")].concat();
+        command.args(["--user", "noah", "on", &format!(">{PASSWORD}")]).args(rule).args(&self.args);
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         self.child = match spawned {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -79,9 +104,19 @@ impl Redis {
         ping().is_ok()
     }
 
-    /// What `--store` takes.
+    /// Its address, for somebody who may do anything.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its address for Noah: what `--store` takes.
+    pub fn store(&self) -> String {
+        format!("redis://{LOGIN}@127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// A connection for looking at it from the side.
@@ -113,6 +148,15 @@ impl Redis {
         }
     }
 
+    /// Whether it takes writes that come to it.
+    pub fn is_primary(&self) -> bool {
+        let role = || -> ::redis::RedisResult<Vec<::redis::Value>> {
+            let client = ::redis::Client::open(self.url())?;
+            ::redis::cmd("ROLE").query(&mut client.get_connection_with_timeout(Duration::from_millis(200))?)
+        };
+        role().is_ok_and(|role| role.first() == Some(&::redis::Value::BulkString(b"master".to_vec())))
+    }
+
     /// Stops it from doing anything, while its connections stay open.
     pub fn freeze(&self) {
         super::noah::signal(self.child.as_ref().expect("it runs"), libc::SIGSTOP);
@@ -121,6 +165,12 @@ impl Redis {
     /// Lets it go on.
     pub fn thaw(&self) {
         super::noah::signal(self.child.as_ref().expect("it runs"), libc::SIGCONT);
+    }
+
+    /// Starts it again where it was, set up differently.
+    pub fn restart_with(&mut self, args: &[&str]) {
+        self.args = args.iter().map(|&arg| arg.to_owned()).collect();
+        self.restart();
     }
 
     /// Starts it again where it was. What it had in memory only is gone.
