@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{StoreError, schema};
-use crate::store::{Durability, Options};
+use crate::store::{Durability, Options, Purpose};
 
 /// How long connecting may take, and how long between two tries.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ enum State {
 
 impl Link {
     /// Tries to connect once; when that fails because Redis is away, it goes on trying behind the scenes.
-    pub(super) async fn open(options: &Options, prefix: String) -> Result<Arc<Self>, StoreError> {
+    pub(super) async fn open(options: &Options, prefix: String, purpose: Purpose) -> Result<Arc<Self>, StoreError> {
         let client = Client::open(options.url.as_str())
             .map_err(|error| StoreError::Misconfigured(format!("the address of the Redis store: {error}")))?;
         let link = Arc::new(Self {
@@ -46,10 +46,10 @@ impl Link {
             task: Mutex::default(),
         });
         let (tried, first) = oneshot::channel();
-        let keeper = Keeper { link: Arc::clone(&link), client, prefix, durability: options.durability };
+        let keeper = Keeper { link: Arc::clone(&link), client, prefix, durability: options.durability, purpose };
         *link.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(keeper.run(tried)));
         match first.await {
-            Ok(Err(error @ (StoreError::TooNew { .. } | StoreError::Misconfigured(_)))) => {
+            Ok(Err(error @ (StoreError::TooNew { .. } | StoreError::Misconfigured(_) | StoreError::Incomplete))) => {
                 link.close();
                 Err(error)
             }
@@ -107,6 +107,7 @@ struct Keeper {
     client: Client,
     prefix: String,
     durability: Durability,
+    purpose: Purpose,
 }
 
 impl Keeper {
@@ -155,6 +156,10 @@ impl Keeper {
     async fn follow(&self, mut tail: MultiplexedConnection) -> StoreError {
         // What broke before this connection was made is not about this connection.
         let _ = self.link.broken.notified().now_or_never();
+        if self.purpose == Purpose::Load {
+            self.link.broken.notified().await;
+            return StoreError::Unavailable("the connection was lost".to_owned());
+        }
         loop {
             let known = *self.link.head.borrow();
             let mut read = redis::cmd("XREAD");
@@ -179,8 +184,16 @@ impl Keeper {
     }
 
     async fn newest(&self, connection: &mut MultiplexedConnection) -> Result<u64, StoreError> {
-        let head: Option<u64> = redis::cmd("GET").arg(format!("{}head", self.prefix)).query_async(connection).await?;
-        Ok(head.unwrap_or_default())
+        let head: Option<String> =
+            redis::cmd("GET").arg(format!("{}head", self.prefix)).query_async(connection).await?;
+        match head {
+            None => Ok(0),
+            Some(head) if !head.starts_with("restoring") => {
+                head.parse().map_err(|_| StoreError::Corrupt("a newest revision that is no number".to_owned()))
+            }
+            Some(_) if self.purpose == Purpose::Load => Ok(0),
+            Some(_) => Err(StoreError::Incomplete),
+        }
     }
 }
 

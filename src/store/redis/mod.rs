@@ -5,6 +5,7 @@
 
 mod decode;
 mod link;
+mod load;
 mod schema;
 
 use std::sync::Arc;
@@ -14,11 +15,12 @@ use redis::{FromRedisValue, Script, ScriptInvocation, Value};
 use tokio::sync::watch;
 
 use super::{
-    Beat, Cursor, Holdings, Keep, Options, PAGE_BYTES, PARTS, Store, StoreError, Swept, Time, Trimmed, Version, Window,
+    Beat, Copied, Cursor, Holdings, Keep, Load, Options, PAGE_BYTES, PARTS, Page, Purpose, Store, StoreError, Swept,
+    Time, Trimmed, Version, Window,
     clock::{self, Clock, Now},
-    unbroken,
+    kept, unbroken,
 };
-use crate::primitives::{Commit, Committed, Event, Query, Reading, millis};
+use crate::primitives::{Commit, Committed, Event, Key, Query, Reading, millis};
 
 /// The most events that one call of `trim.lua` removes, and about the most bytes of them: what it takes is about
 /// 0.2 ms for a thousand small ones, and 30 µs for each of half a megabyte.
@@ -38,17 +40,19 @@ pub struct RedisStore {
     owners: Script,
     window: Script,
     trim: Script,
+    copy: Script,
+    load: Script,
 }
 
 impl RedisStore {
     /// Connects, now or, when the Redis is away, as soon as it is back.
-    pub async fn open(options: &Options, time: Time) -> Result<Self, StoreError> {
+    pub(super) async fn open(options: &Options, time: Time, purpose: Purpose) -> Result<Self, StoreError> {
         if options.namespace.is_empty() || options.namespace.contains(['{', '}']) {
             let words = "a namespace is a word without braces, like noah".to_owned();
             return Err(StoreError::Misconfigured(words));
         }
         let prefix = format!("{{{}}}:", options.namespace);
-        let link = link::Link::open(options, prefix.clone()).await?;
+        let link = link::Link::open(options, prefix.clone(), purpose).await?;
         Ok(Self {
             link,
             prefix,
@@ -56,11 +60,13 @@ impl RedisStore {
             commit: leasing(&[CHANGE, include_str!("commit.lua")]),
             read: leasing(&["local function settle_some()\n", CHANGE, SETTLED, include_str!("read.lua")]),
             sweep: leasing(&[CHANGE, include_str!("sweep.lua")]),
-            cursors: Script::new(include_str!("cursors.lua")),
-            log: Script::new(include_str!("log.lua")),
-            owners: Script::new(include_str!("owners.lua")),
-            window: Script::new(include_str!("window.lua")),
-            trim: Script::new(include_str!("trim.lua")),
+            cursors: guarded(include_str!("cursors.lua")),
+            log: guarded(include_str!("log.lua")),
+            owners: guarded(include_str!("owners.lua")),
+            window: guarded(include_str!("window.lua")),
+            trim: guarded(include_str!("trim.lua")),
+            copy: leasing(&[include_str!("copy.lua")]),
+            load: Script::new(include_str!("load.lua")),
         })
     }
 
@@ -98,7 +104,13 @@ impl RedisStore {
 
 /// The end of a function that a read calls only where something is due: it need not know how records change otherwise.
 const SETTLED: &str = "local _, more = settle(false)\nsave_head()\nreturn more\nend\n";
+const GUARD: &str = include_str!("guard.lua");
 const CHANGE: &str = include_str!("change.lua");
+
+/// A script for a store that is complete.
+fn guarded(script: &str) -> Script {
+    Script::new(&[GUARD, script].concat())
+}
 
 /// A script behind what those have in common that end leases.
 fn leasing(rest: &[&str]) -> Script {
@@ -110,7 +122,7 @@ fn leasing(rest: &[&str]) -> Script {
         clock::STEP,
         clock::CHUNK
     );
-    let common = [include_str!("order.lua"), include_str!("clock.lua")].concat();
+    let common = [GUARD, include_str!("order.lua"), include_str!("clock.lua")].concat();
     Script::new(&(constants + &common + &rest.concat()))
 }
 
@@ -186,6 +198,26 @@ impl Store for RedisStore {
         call.arg(u8::from(beat.takes));
         call.arg(&beat.release);
         decode::holdings(self.run(&call).await?, beat.member)
+    }
+
+    async fn copy(&self, page: &Page) -> Result<Copied, StoreError> {
+        let (at, answer) = self
+            .settled(&self.copy, millis(), |call| {
+                call.arg(kept::PAGE).arg(kept::PAGE_BYTES);
+                match page {
+                    Page::Collection(collection, after) => {
+                        call.arg("list").arg(collection.as_str()).arg(after.as_ref().map_or("", Key::as_str))
+                    }
+                    Page::Changed(after) => call.arg("changed").arg(*after),
+                    Page::Record(key) => call.arg("record").arg(key.as_str()),
+                };
+            })
+            .await?;
+        decode::copied(at, answer)
+    }
+
+    async fn load(&self, load: &Load) -> Result<(), StoreError> {
+        self.do_load(load).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
