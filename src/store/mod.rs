@@ -202,10 +202,11 @@ pub trait Store: Send + Sync + 'static {
     /// A step of filling the store with a snapshot, each of them done wholly or not at all. This is the one way to write
     /// without events, and it is open to a handle of [`open_to_load`] only.
     ///
-    /// [`StoreError::Unfit`] when a store is not empty and that is not to be replaced, when somebody works with it, and
-    /// when another restore has begun. From the beginning to the end of a restore the store is incomplete, whatever ends
-    /// it: it cannot be opened but by [`open_to_load`], and who has it open can do nothing with it. A restore may begin
-    /// anew at any time; what the last one has left goes.
+    /// [`StoreError::Unfit`] when a store is not empty and that is not to be replaced, when somebody works with it (a process
+    /// that delivers; on SQLite, any other process that has it open), and when another restore has begun. From the
+    /// beginning to the end of a restore the store is incomplete, whatever ends it: it cannot be opened but by
+    /// [`open_to_load`], and who had it open before is told [`StoreError::Unavailable`]. A restore may begin anew at any
+    /// time; what the last one has left goes.
     async fn load(&self, load: &Load) -> Result<(), StoreError>;
 
     /// Whether the store can work now.

@@ -324,6 +324,42 @@ async fn a_lease_has_as_much_time_left_as_it_had_and_at_least_its_grace(case: Ca
     assert_eq!(to.history().await[3..], ["expire ephemerals/short"], "and then they end");
 }
 
+/// A server that serves the API only is in no list of those that work with the store. On SQLite its process is seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_a_redis_open_can_do_nothing_with_it_meanwhile() {
+    let case = Case::on(Backend::Redis).await;
+    fill(&*case.store).await;
+    let records = all(&*case.store).await;
+    let events = case.store.log(16, 10).await.unwrap();
+    let restore = Restore::into(&case.database).await;
+    restore.begin(true).await.unwrap();
+    restore.step(Step::Events(events)).await.unwrap();
+    let store = &case.store;
+    let put = Plan::new(vec![Op::put(key("hosts/new"), Edit::default())]).commit;
+    let beat =
+        Beat { member: Uuid::new_v4(), name: "n".into(), ttl: Duration::from_secs(9), takes: true, release: vec![] };
+    let cursor = Cursor { key: key("watches/x"), id: Uuid::nil(), revision: 1, notes: vec![], hold: None };
+    let all_of_it = [
+        store.commit(&put).await.err(),
+        store.read(&[]).await.err(),
+        store.log(0, 10).await.err(),
+        store.window().await.err(),
+        store.trim(&store::Keep { events: 1, since: i64::MIN }).await.err(),
+        store.sweep().await.err(),
+        store.move_cursors(&[cursor]).await.err(),
+        store.hold(&beat).await.err(),
+        store.copy(&Page::Changed(0)).await.err(),
+    ];
+    for (at, error) in all_of_it.iter().enumerate() {
+        let words = error.as_ref().unwrap_or_else(|| panic!("number {at} was done")).to_string();
+        assert!(matches!(error, Some(StoreError::Unavailable(_))) && words.contains("being restored"), "{words}");
+    }
+    restore.step(Step::Records(records.clone())).await.unwrap();
+    restore.step(Step::End { revision: 17, clock: 1 }).await.unwrap();
+    crate::support::eventually("it can go on", || async { store.commit(&put).await.ok() }).await;
+    assert_eq!(all(&**store).await.len(), records.len() + 1);
+}
+
 on_both_stores!(Case:
     what_is_loaded_is_there_with_all_that_is_kept,
     a_copy_changes_nothing_and_tells_what_changed,
