@@ -82,7 +82,7 @@ fn open(file: &Path) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Failure> 
     let opened = File::open(file).and_then(|opened| opened.metadata().map(|meta| (opened, meta)));
     let (opened, meta) =
         opened.map_err(|error| Failure::from_error(&format!("{} cannot be read", file.display()), &error))?;
-    let length = meta.is_file().then(|| meta.len());
+    let length = meta.is_file().then_some(meta.len());
     Ok((Box::new(BufReader::with_capacity(1 << 20, opened)), length))
 }
 
@@ -100,8 +100,16 @@ fn bar(length: Option<u64>, what: &'static str, bytes: bool) -> ProgressBar {
     bar
 }
 
-/// Does it until a signal comes.
-async fn until_stopped<T>(work: impl Future<Output = Result<T, Failure>>, left: &str) -> Result<T, Failure> {
+/// Does it until a signal comes, and then tells what is left. What is about stdin or stdout just ends with a signal: a
+/// thread that waits for these would be waited for.
+async fn until_stopped<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+    file: &Path,
+    left: &str,
+) -> Result<T, Failure> {
+    if is_dash(file) {
+        return work.await;
+    }
     let stopped = shutdown::signalled()?;
     tokio::select! {
         done = work => done,

@@ -50,7 +50,7 @@ impl Args {
             bar.finish_and_clear();
             Ok::<_, Failure>(restored?)
         };
-        let summary = block_on_all_cores(until_stopped(work, left))?;
+        let summary = block_on_all_cores(until_stopped(work, &file, left))?;
         tell("restored", &file, &summary, self.output, false)
     }
 }

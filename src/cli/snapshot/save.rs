@@ -62,7 +62,7 @@ impl Args {
             bar.finish_and_clear();
             Ok(saved)
         };
-        let summary = block_on_all_cores(until_stopped(work, "nothing was saved"))?;
+        let summary = block_on_all_cores(until_stopped(work, &file, "nothing was saved"))?;
         tell("saved", &file, &summary, self.output, is_dash(&file))
     }
 }

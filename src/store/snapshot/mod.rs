@@ -189,9 +189,9 @@ impl Copy<'_> {
             if page.revision < begin {
                 return Err(lost_commits());
             }
+            let Some((last, _)) = page.found.last() else { return Ok(()) };
+            after = Some(last.clone());
             let records: Vec<Kept> = page.found.into_iter().filter_map(|(_, kept)| kept).collect();
-            let Some(last) = records.last() else { return Ok(()) };
-            after = Some(last.record.key.clone());
             self.see(&records);
             let spool = self.copied.take().ok_or_else(spool::lost)?;
             self.copied = Some(spool.append(records).await?.0);

@@ -26,7 +26,7 @@ async fn fill(database: &Database, many: u64) {
     let one = |n: u64| {
         let key = key(&format!("ephemerals/load/{:04}/{n:08}", n % 1_000));
         let data = format!("{}{:0>64}", Uuid::new_v4(), n).into_bytes();
-        let lease = (n % 10 == 0).then(|| KeptLease {
+        let lease = n.is_multiple_of(10).then(|| KeptLease {
             deadline: Some(now + 86_400_000),
             ttl: Some(86_400_000),
             owner: None,
