@@ -1,6 +1,6 @@
 //! The command line: one file per command.
 //!
-//! `serve`, `agent`, `poke`, `demo` and `migrate` work on this machine; the others are clients over [`client::Client`].
+//! `serve`, `agent`, `poke`, `demo`, `migrate` and `snapshot` work on this machine; the others are clients over [`client::Client`].
 //! A command ends with [`failure::Failure`] or well, and the exit code says which: 0 done, 1 a condition that is
 //! not met, 2 wrong usage, 3 the server or the store could not be reached.
 
@@ -26,6 +26,7 @@ mod put;
 mod serve;
 mod session;
 mod shutdown;
+mod snapshot;
 mod table;
 mod tail;
 mod terminal;
@@ -91,6 +92,9 @@ enum Command {
     Denials(denials::Args),
     /// Bring the schema of a store up to date
     Migrate(migrate::Args),
+    /// Save everything that is in a store as one file, and restore it
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     /// Print noah's version
     Version,
     /// Print the completions of a shell
@@ -119,6 +123,7 @@ pub fn run() -> ExitCode {
         Command::Whoami(args) => args.run(),
         Command::Denials(args) => args.run(),
         Command::Migrate(args) => args.run(),
+        Command::Snapshot(command) => command.run(),
         Command::Version => version::run(),
         Command::Completions(args) => args.run(),
     };

@@ -116,7 +116,7 @@ impl Wish<'_> {
                 return Err(other_slots(ticket).into());
             }
             // Where writes wait for replicas the one that made the ticket may have waited in vain; this one must not.
-            self.try_commit(&Plan::new(Vec::new())).await?;
+            self.try_commit(Plan::new(Vec::new())).await?;
             return Ok((reading, false));
         }
         let slots = self.slots.unwrap_or(1);

@@ -47,11 +47,6 @@ impl Stored {
         Self::with(record, Body::with(record, |name| !name.starts_with(Record::PRIVATE)))
     }
 
-    /// A record with all its fields.
-    pub(super) fn whole(record: &Record) -> Self {
-        Self::with(record, Body::of(record))
-    }
-
     fn with(record: &Record, body: Body) -> Self {
         Self {
             id: ByteBuf::from(record.id.as_bytes().as_slice()),

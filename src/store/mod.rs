@@ -9,9 +9,10 @@ mod clock;
 mod codec;
 mod denials;
 mod feed;
+mod kept;
 pub mod redis;
 mod retention;
-mod snapshot;
+pub mod snapshot;
 pub mod sqlite;
 mod sweeper;
 mod waiters;
@@ -26,6 +27,7 @@ use uuid::Uuid;
 pub use clock::Time;
 pub use denials::{DENIALS, DenialWriter, Denials};
 pub use feed::{Entry, Feed, Subscription};
+pub use kept::{Copied, Kept, KeptLease, Load, Page, Step};
 pub use retention::{Keep, Retention, Trimmed, Trimmer, Window};
 pub use snapshot::Snapshot;
 pub use sweeper::{Sweeper, Swept};
@@ -100,6 +102,15 @@ pub enum StoreError {
         /// The newest number that this version knows.
         known: u64,
     },
+    /// A snapshot is being restored into the store, or its restore did not end.
+    #[error(
+        "the store is incomplete: a snapshot is being restored into it, or was and that did not end; \
+         wait for it, or run noah snapshot restore again"
+    )]
+    Incomplete,
+    /// A snapshot cannot be restored into the store as it is.
+    #[error("{0}")]
+    Unfit(String),
     /// The address of the store is not one that Noah understands, or its settings contradict it.
     #[error("{0}")]
     Misconfigured(String),
@@ -228,6 +239,21 @@ pub trait Store: Send + Sync + 'static {
     /// The newest refused requests, newest first, with their numbers: at most `limit` of those before number `before`.
     async fn denials(&self, before: Option<u64>, limit: usize) -> Result<Vec<(u64, Denial)>, StoreError>;
 
+    /// Copies a page of records with all that is kept of them, and changes nothing: what is due is copied as it is. No
+    /// more than a few hundred records, and fewer, but at least one, where they are large. [`StoreError::Trimmed`] when the
+    /// next event of a [`Page::Changed`] was removed.
+    async fn copy(&self, page: &Page) -> Result<Copied, StoreError>;
+
+    /// A step of filling the store with a snapshot, each of them done wholly or not at all. This is the one way to write
+    /// without events, and it is open to a handle of [`open_to_load`] only.
+    ///
+    /// [`StoreError::Unfit`] when a store is not empty and that is not to be replaced, when somebody works with it (a process
+    /// that delivers; on SQLite, any other process that has it open), and when another restore has begun. From the
+    /// beginning to the end of a restore the store is incomplete, whatever ends it: it cannot be opened but by
+    /// [`open_to_load`], and who had it open before is told [`StoreError::Unavailable`]. A restore may begin anew at any
+    /// time; what the last one has left goes.
+    async fn load(&self, load: &Load) -> Result<(), StoreError>;
+
     /// Whether the store can work now.
     async fn ready(&self) -> Result<(), StoreError>;
 
@@ -313,17 +339,45 @@ fn unbroken(after: u64, page: Vec<Event>) -> Result<Vec<Event>, StoreError> {
 
 /// Opens the store of `options.url` and brings its schema up to date.
 ///
-/// A Redis that is away is no error: the store answers [`StoreError::Unavailable`] until it is back.
+/// A Redis that is away is no error: the store answers [`StoreError::Unavailable`] until it is back. A store that is
+/// being restored is refused with [`StoreError::Incomplete`].
 pub async fn open(options: &Options) -> Result<Arc<dyn Store>, StoreError> {
     open_with(options, Time::default()).await
 }
 
 /// [`open`], with another time for leases to go by.
 pub async fn open_with(options: &Options, time: Time) -> Result<Arc<dyn Store>, StoreError> {
+    open_for(Purpose::Use, options, time).await
+}
+
+/// [`open_with`] for [`Store::load`], also of a store that is incomplete. Nothing else can be done with it.
+pub async fn open_to_load(options: &Options, time: Time) -> Result<Arc<dyn Store>, StoreError> {
+    open_for(Purpose::Load, options, time).await
+}
+
+/// Whether there is a store to be opened, as far as that can be told without opening it: a SQLite store is made when its
+/// file is not there.
+#[must_use]
+pub fn exists(options: &Options) -> bool {
+    options.url.strip_prefix("sqlite:").is_none_or(sqlite::exists)
+}
+
+/// What a store is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To work with it.
+    Use,
+    /// To fill it.
+    Load,
+}
+
+async fn open_for(purpose: Purpose, options: &Options, time: Time) -> Result<Arc<dyn Store>, StoreError> {
     match options.url.split_once(':') {
-        Some(("sqlite", path)) => Ok(Arc::new(sqlite::SqliteStore::open(path, options.durability, time).await?)),
+        Some(("sqlite", path)) => {
+            Ok(Arc::new(sqlite::SqliteStore::open(path, options.durability, time, purpose).await?))
+        }
         Some(("redis" | "rediss" | "redis+sentinel" | "rediss+sentinel", _)) => {
-            Ok(Arc::new(redis::RedisStore::open(options, time).await?))
+            Ok(Arc::new(redis::RedisStore::open(options, time, purpose).await?))
         }
         _ => Err(StoreError::Misconfigured(format!("the store is {ADDRESSES}"))),
     }

@@ -10,6 +10,7 @@ mod handles;
 mod indexes;
 mod leases;
 mod lists;
+pub mod load;
 mod log;
 mod odd;
 mod owners;

@@ -7,6 +7,7 @@ mod flat;
 mod independence;
 mod latency;
 mod poke;
+mod snapshot;
 mod waiters;
 
 use std::time::Duration;

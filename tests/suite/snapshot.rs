@@ -1,5 +1,8 @@
 //! All records at one revision, while others write.
 
+mod command;
+mod files;
+mod meanwhile;
 mod served;
 
 use std::{
@@ -16,6 +19,8 @@ use noah::{
     store::{Keep, Snapshot, Store, StoreError},
 };
 use uuid::Uuid;
+
+pub use files::contents;
 
 use crate::support::{Backend, Database, PATIENCE, eventually, on_both_stores, whole_log};
 
@@ -36,7 +41,7 @@ impl Case {
     }
 }
 
-fn key(text: &str) -> Key {
+pub fn key(text: &str) -> Key {
     Key::stored(text).unwrap()
 }
 

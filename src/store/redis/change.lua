@@ -4,7 +4,7 @@
 local time = ARGV[4]
 -- Whether whole records are wanted in the results.
 local whole = false
-local head = redis.call('GET', prefix .. 'head')
+local head = known_head
 if not head then
   -- Nothing was ever committed; or the key was lost, and no revision may be given out twice.
   local last = redis.call('XREVRANGE', prefix .. 'log', '+', '-', 'COUNT', 1)[1]

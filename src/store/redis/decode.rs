@@ -10,7 +10,7 @@ use super::StoreError;
 use crate::{
     primitives::{Action, Actor, Answer, Applied, Cause, Committed, Denial, Event, Hold, Key, Query, Reading, Record},
     store::{
-        Holdings, Swept,
+        Copied, Holdings, Kept, KeptLease, Swept,
         clock::{Now, Term, leased},
         codec,
     },
@@ -196,6 +196,36 @@ pub(super) fn holdings(answer: Value, owner: Uuid) -> Result<Holdings> {
     let names = array(answer.next().unwrap_or(Value::Nil))?;
     let members = names.into_iter().map(|name| text(Some(name))).collect::<Result<_>>()?;
     Ok(Holdings { holds, fair, members })
+}
+
+/// The answer of `copy.lua`, which looked at the clock.
+pub(super) fn copied(at: Now, mut answer: vec::IntoIter<Value>) -> Result<Copied> {
+    let (revision, position) = (number(answer.next())?, number(answer.next())?);
+    let Some(found) = answer.next() else { return Err(StoreError::Trimmed { oldest: position }) };
+    let mut value = array(found)?.into_iter();
+    let mut found = Vec::with_capacity(value.len() / 2);
+    while let (Some(name), Some(flat)) = (value.next(), value.next()) {
+        let (key, flat) = (key(Some(name))?, array(flat)?);
+        let kept = if flat.is_empty() { None } else { Some(kept(key.clone(), flat)?) };
+        found.push((key, kept));
+    }
+    Ok(Copied { revision, clock: at.now, position, found })
+}
+
+fn kept(key: Key, flat: Vec<Value>) -> Result<Kept> {
+    let mut lease = KeptLease { deadline: None, ttl: None, owner: None, ending: Vec::new() };
+    let mut is_leased = false;
+    for pair in flat.chunks_exact(2) {
+        let (Value::BulkString(name), value) = (&pair[0], || Some(pair[1].clone())) else { continue };
+        match name.as_slice() {
+            b"l:ending" => (is_leased, lease.ending) = (true, codec::unpack(&bytes(value())?)?),
+            b"l:deadline" => lease.deadline = Some(number(value())?),
+            b"l:ttl" => lease.ttl = Some(number(value())?),
+            b"l:owner" => lease.owner = Some(self::key(value())?),
+            _ => {}
+        }
+    }
+    Ok(Kept { record: unleased(record(key, Value::Array(flat), Now::default())?), lease: is_leased.then_some(lease) })
 }
 
 /// The entries that XRANGE gives.

@@ -16,7 +16,7 @@ use super::{
     sentinel::Sentinels,
     trouble,
 };
-use crate::store::{Durability, Options};
+use crate::store::{Durability, Options, Purpose};
 
 /// How long between two tries to connect.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -75,11 +75,12 @@ pub(super) struct Keeper {
     source: Source,
     prefix: String,
     durability: Durability,
+    purpose: Purpose,
 }
 
 impl Keeper {
-    pub(super) fn new(link: Arc<Link>, source: Source, prefix: String, options: &Options) -> Self {
-        Self { link, source, prefix, durability: options.durability }
+    pub(super) fn new(link: Arc<Link>, source: Source, prefix: String, options: &Options, purpose: Purpose) -> Self {
+        Self { link, source, prefix, durability: options.durability, purpose }
     }
 
     pub(super) async fn run(self, tried: oneshot::Sender<Result<(), StoreError>>) {
@@ -162,6 +163,10 @@ impl Keeper {
         // What broke before this connection was made is not about this connection.
         let _ = self.link.broken.notified().now_or_never();
         let mut moved = Box::pin(self.source.moved_from(node));
+        if self.purpose == Purpose::Load {
+            self.link.broken.notified().await;
+            return StoreError::Unavailable("the connection was lost".to_owned());
+        }
         loop {
             let known = *self.link.head.borrow();
             let news = tokio::select! {
@@ -200,8 +205,16 @@ impl Keeper {
     }
 
     async fn newest(&self, connection: &mut MultiplexedConnection) -> Result<u64, StoreError> {
-        let head: Option<u64> = redis::cmd("GET").arg(format!("{}head", self.prefix)).query_async(connection).await?;
-        Ok(head.unwrap_or_default())
+        let head: Option<String> =
+            redis::cmd("GET").arg(format!("{}head", self.prefix)).query_async(connection).await?;
+        match head {
+            None => Ok(0),
+            Some(head) if !head.starts_with("restoring") => {
+                head.parse().map_err(|_| StoreError::Corrupt("a newest revision that is no number".to_owned()))
+            }
+            Some(_) if self.purpose == Purpose::Load => Ok(0),
+            Some(_) => Err(StoreError::Incomplete),
+        }
     }
 }
 

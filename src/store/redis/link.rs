@@ -16,7 +16,7 @@ use super::{
     lanes::Lanes,
     trouble,
 };
-use crate::store::Options;
+use crate::store::{Options, Purpose};
 
 /// How long connecting may take.
 pub(super) const CONNECT: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ impl From<&StoreError> for Why {
 
 impl Link {
     /// Tries to connect once; when that fails because Redis is away, it goes on trying behind the scenes.
-    pub(super) async fn open(options: &Options, prefix: String) -> Result<Arc<Self>, StoreError> {
+    pub(super) async fn open(options: &Options, prefix: String, purpose: Purpose) -> Result<Arc<Self>, StoreError> {
         let address = Address::parse(&options.url).map_err(StoreError::Misconfigured)?;
         let link = Arc::new(Self {
             state: Mutex::new(State::Away(Why::Other("not connected yet".to_owned()))),
@@ -78,10 +78,10 @@ impl Link {
         });
         let (tried, first) = oneshot::channel();
         let source = Source::new(address, options.redis.clone());
-        let keeper = Keeper::new(Arc::clone(&link), source, prefix, options);
+        let keeper = Keeper::new(Arc::clone(&link), source, prefix, options, purpose);
         *link.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(keeper.run(tried)));
         match first.await {
-            Ok(Err(error @ (StoreError::TooNew { .. } | StoreError::Misconfigured(_)))) => {
+            Ok(Err(error @ (StoreError::TooNew { .. } | StoreError::Misconfigured(_) | StoreError::Incomplete))) => {
                 link.close();
                 Err(error)
             }

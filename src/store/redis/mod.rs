@@ -9,6 +9,7 @@ mod door;
 mod keeper;
 mod lanes;
 mod link;
+mod load;
 mod schema;
 mod sentinel;
 mod trouble;
@@ -20,12 +21,12 @@ use redis::{FromRedisValue, Script, ScriptInvocation, Value, aio::MultiplexedCon
 use tokio::sync::watch;
 
 use super::{
-    Beat, Cursor, DENIALS, Holdings, Keep, Options, PAGE_BYTES, PARTS, Store, StoreError, Swept, Time, Trimmed,
-    Version, Window,
+    Beat, Copied, Cursor, DENIALS, Holdings, Keep, Load, Options, PAGE_BYTES, PARTS, Page, Purpose, Store, StoreError,
+    Swept, Time, Trimmed, Version, Window,
     clock::{self, Clock, Now},
-    codec, unbroken,
+    codec, kept, unbroken,
 };
-use crate::primitives::{Commit, Committed, Denial, Event, Query, Reading, millis};
+use crate::primitives::{Commit, Committed, Denial, Event, Key, Query, Reading, millis};
 
 pub use address::{has_password, is_address, shown_sentinels};
 
@@ -70,17 +71,19 @@ pub struct RedisStore {
     owners: Script,
     window: Script,
     trim: Script,
+    copy: Script,
+    load: Script,
 }
 
 impl RedisStore {
     /// Connects, now or, when the Redis is away, as soon as it is back.
-    pub async fn open(options: &Options, time: Time) -> Result<Self, StoreError> {
+    pub(super) async fn open(options: &Options, time: Time, purpose: Purpose) -> Result<Self, StoreError> {
         if options.namespace.is_empty() || options.namespace.contains(['{', '}']) {
             let words = "a namespace is a word without braces, like noah".to_owned();
             return Err(StoreError::Misconfigured(words));
         }
         let prefix = format!("{{{}}}:", options.namespace);
-        let link = link::Link::open(options, prefix.clone()).await?;
+        let link = link::Link::open(options, prefix.clone(), purpose).await?;
         Ok(Self {
             link,
             prefix,
@@ -88,12 +91,14 @@ impl RedisStore {
             commit: leasing(&[CHANGE, include_str!("commit.lua")]),
             read: leasing(&["local function settle_some()\n", CHANGE, SETTLED, include_str!("read.lua")]),
             sweep: leasing(&[CHANGE, include_str!("sweep.lua")]),
-            cursors: Script::new(include_str!("cursors.lua")),
-            deny: Script::new(include_str!("denials.lua")),
-            log: Script::new(include_str!("log.lua")),
-            owners: Script::new(include_str!("owners.lua")),
-            window: Script::new(include_str!("window.lua")),
-            trim: Script::new(include_str!("trim.lua")),
+            cursors: guarded(include_str!("cursors.lua")),
+            deny: guarded(include_str!("denials.lua")),
+            log: guarded(include_str!("log.lua")),
+            owners: guarded(include_str!("owners.lua")),
+            window: guarded(include_str!("window.lua")),
+            trim: guarded(include_str!("trim.lua")),
+            copy: leasing(&[include_str!("copy.lua")]),
+            load: Script::new(include_str!("load.lua")),
         })
     }
 
@@ -177,7 +182,13 @@ impl Acknowledged {
 
 /// The end of a function that a read calls only where something is due: it need not know how records change otherwise.
 const SETTLED: &str = "local _, more = settle(false)\nsave_head()\nreturn more\nend\n";
+const GUARD: &str = include_str!("guard.lua");
 const CHANGE: &str = include_str!("change.lua");
+
+/// A script for a store that is complete.
+fn guarded(script: &str) -> Script {
+    Script::new(&[GUARD, script].concat())
+}
 
 /// A script behind what those have in common that end leases.
 fn leasing(rest: &[&str]) -> Script {
@@ -189,7 +200,7 @@ fn leasing(rest: &[&str]) -> Script {
         clock::STEP,
         clock::CHUNK
     );
-    let common = [include_str!("order.lua"), include_str!("clock.lua")].concat();
+    let common = [GUARD, include_str!("order.lua"), include_str!("clock.lua")].concat();
     Script::new(&(constants + &common + &rest.concat()))
 }
 
@@ -272,6 +283,26 @@ impl Store for RedisStore {
         decode::holdings(self.run(&call).await?, beat.member)
     }
 
+    async fn copy(&self, page: &Page) -> Result<Copied, StoreError> {
+        let Settled { at, answer, .. } = self
+            .settled(&self.copy, millis(), false, |call| {
+                call.arg(kept::PAGE).arg(kept::PAGE_BYTES);
+                match page {
+                    Page::Collection(collection, after) => {
+                        call.arg("list").arg(collection.as_str()).arg(after.as_ref().map_or("", Key::as_str))
+                    }
+                    Page::Changed(after) => call.arg("changed").arg(*after),
+                    Page::Record(key) => call.arg("record").arg(key.as_str()),
+                };
+            })
+            .await?;
+        decode::copied(at, answer)
+    }
+
+    async fn load(&self, load: &Load) -> Result<(), StoreError> {
+        self.do_load(load).await
+    }
+
     async fn deny(&self, denials: &[Denial]) -> Result<(), StoreError> {
         let mut call = self.deny.key(&self.prefix);
         call.arg(DENIALS);
@@ -282,7 +313,7 @@ impl Store for RedisStore {
     }
 
     async fn denials(&self, before: Option<u64>, limit: usize) -> Result<Vec<(u64, Denial)>, StoreError> {
-        let mut connection = self.link.connection()?;
+        let mut connection = self.link.connected()?.connection;
         let newest = before.map_or_else(|| "+".to_owned(), |number| format!("({number}-0"));
         let mut ask = redis::cmd("XREVRANGE");
         ask.arg(format!("{}denials", self.prefix)).arg(newest).arg("-").arg("COUNT").arg(limit);

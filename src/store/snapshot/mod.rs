@@ -1,27 +1,34 @@
 //! All records as they are at one revision, on any store, while others go on writing.
 //!
 //! First every collection is copied, page by page, into a temporary file: each page of the revision it was read at.
-//! Then the log is read from the revision before the first page to that behind the last. A record that no event of
-//! these is about was copied as it still is; of any other its last event says what it is now. The two together are
-//! the state at the last of these revisions. No writer waits for any of it.
+//! Then those records are copied again that the log says have changed since the first page, as they now are, and again
+//! those that changed meanwhile, until a page of these holds all that there is: that page is read in one step of the
+//! store, and so all of it together is the state at its revision. No writer waits for any of it.
+//!
+//! What makes no event is as it was at some moment of the copy: how far a watch has come, its notes, and until when a
+//! lease that was only renewed goes.
 
+mod file;
+mod restore;
+mod row;
+mod save;
 mod spool;
 
 use std::{
-    collections::{BTreeMap, btree_map},
+    collections::{BTreeMap, BTreeSet, btree_map},
     iter::Peekable,
     vec,
 };
 
 use self::spool::Spool;
-use super::{Store, StoreError};
-use crate::primitives::{Collection, Key, List, Query, Record, Select};
+pub use self::{
+    file::{Damage, Header, Summary},
+    restore::{inspect, restore},
+    save::save,
+};
+use super::{Kept, Page, Store, StoreError, kept::PAGE_BYTES};
+use crate::primitives::{Collection, Key, Record};
 
-/// How many records are read at once, and about how many bytes of them.
-const PAGE: u64 = 256;
-const PAGE_BYTES: usize = 256 << 10;
-/// How many events are read at once.
-const EVENTS: usize = 256;
 /// How often a copy is begun anew that the end of the log overtook.
 const TRIES: usize = 3;
 
@@ -29,6 +36,11 @@ const TRIES: usize = 3;
 /// cursor is where it was when it was copied, and so not beyond where it is.
 pub struct Snapshot {
     revision: u64,
+    clock: u64,
+    /// The oldest cursor that was seen.
+    cursor: Option<u64>,
+    /// The sessions that ended meanwhile.
+    ended: BTreeSet<Key>,
     copied: Records,
     /// What became of the keys that changed meanwhile, in the same order.
     changes: Peekable<btree_map::IntoIter<Place, Option<u64>>>,
@@ -75,8 +87,13 @@ impl Snapshot {
     /// # Errors
     /// [`StoreError::Unavailable`] when the temporary file cannot be read.
     pub async fn next(&mut self) -> Result<Option<Record>, StoreError> {
+        Ok(self.next_kept().await?.map(|kept| kept.record))
+    }
+
+    /// [`Snapshot::next`] with all that is kept of it.
+    async fn next_kept(&mut self) -> Result<Option<Kept>, StoreError> {
         loop {
-            let copied = self.copied.peek().await?.map(|record| place(&record.key));
+            let copied = self.copied.peek().await?.map(|kept| place(&kept.record.key));
             let is_unchanged = match (&copied, self.changes.peek()) {
                 (Some(copied), Some((changed, _))) => copied < changed,
                 (copied, _) => copied.is_some(),
@@ -85,43 +102,34 @@ impl Snapshot {
                 return Ok(self.copied.take());
             }
             let Some((changed, left)) = self.changes.next() else { return Ok(None) };
-            let before = if copied == Some(changed) { self.copied.take() } else { None };
+            if copied == Some(changed) {
+                self.copied.take();
+            }
             if let Some(at) = left {
-                return self.changed(at, before).await.map(Some);
+                let spool = self.changed.take().ok_or_else(spool::lost)?;
+                let (spool, kept) = spool.read_at(at).await?;
+                self.changed = Some(spool);
+                return Ok(Some(kept));
             }
         }
-    }
-
-    /// A record that changed. Its event knows neither its cursor nor its private fields; those of the copy are
-    /// still good.
-    async fn changed(&mut self, at: u64, before: Option<Record>) -> Result<Record, StoreError> {
-        let spool = self.changed.take().ok_or_else(spool::lost)?;
-        let (spool, mut record) = spool.read_at(at).await?;
-        self.changed = Some(spool);
-        if let Some(before) = before.filter(|before| before.id == record.id) {
-            (record.cursor, record.notes) = (before.cursor, before.notes);
-            let private = before.fields.into_iter().filter(|(name, _)| name.starts_with(Record::PRIVATE));
-            record.fields.extend(private);
-        }
-        Ok(record)
     }
 }
 
 /// The copied records, read a few at a time.
 struct Records {
     spool: Option<Spool>,
-    read: vec::IntoIter<Record>,
-    first: Option<Record>,
+    read: vec::IntoIter<Kept>,
+    first: Option<Kept>,
 }
 
 impl Records {
-    async fn peek(&mut self) -> Result<Option<&Record>, StoreError> {
+    async fn peek(&mut self) -> Result<Option<&Kept>, StoreError> {
         if self.first.is_none() {
             self.first = self.read.next();
         }
         if self.first.is_none() {
             let spool = self.spool.take().ok_or_else(spool::lost)?;
-            let (spool, read) = spool.read_on(PAGE_BYTES).await?;
+            let (spool, read) = spool.read_on(PAGE_BYTES as usize).await?;
             self.spool = Some(spool);
             self.read = read.into_iter();
             self.first = self.read.next();
@@ -129,59 +137,97 @@ impl Records {
         Ok(self.first.as_ref())
     }
 
-    fn take(&mut self) -> Option<Record> {
+    fn take(&mut self) -> Option<Kept> {
         self.first.take()
     }
 }
 
 async fn copy(store: &dyn Store) -> Result<Snapshot, StoreError> {
     let begin = store.read(&[]).await?.revision;
-    let (copied, end) = copy_records(store, begin).await?;
-    let (changes, changed) = copy_changes(store, begin, end).await?;
+    let mut copy =
+        Copy { store, copied: Some(Spool::new()), changed: Some(Spool::new()), changes: Changes::new(), cursor: None };
+    for collection in Collection::ALL {
+        copy.collection(collection, begin).await?;
+    }
+    // Ends what became due meanwhile, as every read does.
+    store.read(&[]).await?;
+    let (revision, clock) = copy.changes(begin).await?;
+    let Copy { copied, changed, changes, cursor, .. } = copy;
+    let is_session = |((_, key), left): (&Place, &Option<u64>)| {
+        (left.is_none() && key.collection() == Collection::Sessions).then(|| key.clone())
+    };
     Ok(Snapshot {
-        revision: end,
-        copied: Records { spool: Some(copied.rewind().await?), read: Vec::new().into_iter(), first: None },
+        revision,
+        clock,
+        cursor,
+        ended: changes.iter().filter_map(is_session).collect(),
+        copied: Records {
+            spool: Some(copied.ok_or_else(spool::lost)?.rewind().await?),
+            read: Vec::new().into_iter(),
+            first: None,
+        },
         changes: changes.into_iter().peekable(),
-        changed: Some(changed),
+        changed,
     })
 }
 
-/// Copies every collection; the records, and the newest revision that any of them can be of.
-async fn copy_records(store: &dyn Store, begin: u64) -> Result<(Spool, u64), StoreError> {
-    let (mut spool, mut newest) = (Spool::new(), begin);
-    for collection in Collection::ALL {
-        let mut list = List::of(Select::all(collection.as_str()));
-        (list.limit, list.bytes) = (Some(PAGE), Some(PAGE_BYTES as u64));
-        loop {
-            let reading = store.read(&[Query::List(list.clone())]).await?;
-            if reading.revision < newest {
-                return Err(lost_commits());
-            }
-            newest = reading.revision;
-            let records = reading.records();
-            let Some(last) = records.last() else { break };
-            list.after = Some(last.key.as_str().to_owned());
-            spool = spool.append(records).await?.0;
-        }
-    }
-    Ok((spool, newest))
+/// A copy under way.
+struct Copy<'a> {
+    store: &'a dyn Store,
+    copied: Option<Spool>,
+    changed: Option<Spool>,
+    changes: Changes,
+    cursor: Option<u64>,
 }
 
-/// Reads the changes after `begin` up to `end`: per key where the record is that the last one left, if it left any.
-async fn copy_changes(store: &dyn Store, begin: u64, end: u64) -> Result<(Changes, Spool), StoreError> {
-    let (mut spool, mut changes, mut position) = (Spool::new(), Changes::new(), begin);
-    while position < end {
-        let mut events = store.log(position, EVENTS).await?;
-        events.retain(|event| event.revision <= end);
-        position = events.last().ok_or_else(lost_commits)?.revision;
-        let what: Vec<(Place, bool)> = events.iter().map(|event| (place(&event.record.key), event.is_gone())).collect();
-        let offsets;
-        (spool, offsets) = spool.append(events.into_iter().map(|event| event.record).collect()).await?;
-        for ((place, is_gone), at) in what.into_iter().zip(offsets) {
-            changes.insert(place, (!is_gone).then_some(at));
+impl Copy<'_> {
+    /// Copies a collection.
+    async fn collection(&mut self, collection: Collection, begin: u64) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let page = self.store.copy(&Page::Collection(collection, after)).await?;
+            if page.revision < begin {
+                return Err(lost_commits());
+            }
+            let Some((last, _)) = page.found.last() else { return Ok(()) };
+            after = Some(last.clone());
+            let records: Vec<Kept> = page.found.into_iter().filter_map(|(_, kept)| kept).collect();
+            self.see(&records);
+            let spool = self.copied.take().ok_or_else(spool::lost)?;
+            self.copied = Some(spool.append(records).await?.0);
         }
     }
-    Ok((changes, spool))
+
+    /// Copies what changed after a revision until that is all; the revision then, and the reading of the clock.
+    async fn changes(&mut self, begin: u64) -> Result<(u64, u64), StoreError> {
+        let mut position = begin;
+        loop {
+            let page = self.store.copy(&Page::Changed(position)).await?;
+            if page.revision < page.position || (page.position == position && page.revision > position) {
+                return Err(lost_commits());
+            }
+            position = page.position;
+            let places: Vec<(Place, bool)> =
+                page.found.iter().map(|(key, kept)| (place(key), kept.is_some())).collect();
+            let records: Vec<Kept> = page.found.into_iter().filter_map(|(_, kept)| kept).collect();
+            self.see(&records);
+            let spool = self.changed.take().ok_or_else(spool::lost)?;
+            let (spool, offsets) = spool.append(records).await?;
+            self.changed = Some(spool);
+            let mut offsets = offsets.into_iter();
+            for (place, is_there) in places {
+                self.changes.insert(place, if is_there { offsets.next() } else { None });
+            }
+            if position == page.revision {
+                return Ok((position, page.clock));
+            }
+        }
+    }
+
+    fn see(&mut self, records: &[Kept]) {
+        let oldest = records.iter().filter_map(|kept| kept.record.cursor).min();
+        self.cursor = self.cursor.into_iter().chain(oldest).min();
+    }
 }
 
 fn lost_commits() -> StoreError {

@@ -2,13 +2,8 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 
 use tempfile::SpooledTempFile;
 
-use crate::{
-    primitives::Record,
-    store::{
-        StoreError,
-        codec::{self, Stored, pack, unpack},
-    },
-};
+use super::row;
+use crate::store::{Kept, StoreError};
 
 /// So many bytes are kept in memory before there is a file.
 const MEMORY: usize = 1 << 20;
@@ -20,22 +15,18 @@ pub(super) struct Spool {
     length: u64,
 }
 
-/// A record: its key, its cursor, and the rest of it.
-type Row<K> = (K, Option<u64>, Stored);
-
 impl Spool {
     pub(super) fn new() -> Self {
         Self { file: BufReader::with_capacity(64 << 10, SpooledTempFile::new(MEMORY)), length: 0 }
     }
 
     /// Writes records behind the others; where each of them is.
-    pub(super) async fn append(self, records: Vec<Record>) -> Result<(Self, Vec<u64>), StoreError> {
+    pub(super) async fn append(self, records: Vec<Kept>) -> Result<(Self, Vec<u64>), StoreError> {
         self.with(move |spool| {
             let (mut bytes, mut places) = (Vec::new(), Vec::with_capacity(records.len()));
-            for record in &records {
+            for kept in &records {
                 places.push(spool.length + bytes.len() as u64);
-                let row: Row<&str> = (record.key.as_str(), record.cursor, Stored::whole(record));
-                let packed = pack(&row);
+                let packed = row::pack_record(kept);
                 bytes.extend_from_slice(&(packed.len() as u64).to_le_bytes());
                 bytes.extend_from_slice(&packed);
             }
@@ -52,7 +43,7 @@ impl Spool {
     }
 
     /// The next records, about so many bytes of them, but at least one; none behind the last.
-    pub(super) async fn read_on(self, bytes: usize) -> Result<(Self, Vec<Record>), StoreError> {
+    pub(super) async fn read_on(self, bytes: usize) -> Result<(Self, Vec<Kept>), StoreError> {
         self.with(move |spool| {
             let (mut records, mut read) = (Vec::new(), 0);
             while read < bytes && !spool.file.fill_buf()?.is_empty() {
@@ -66,7 +57,7 @@ impl Spool {
     }
 
     /// The record at a place that [`Spool::append`] told.
-    pub(super) async fn read_at(self, place: u64) -> Result<(Self, Record), StoreError> {
+    pub(super) async fn read_at(self, place: u64) -> Result<(Self, Kept), StoreError> {
         self.with(move |spool| {
             spool.file.seek(SeekFrom::Start(place))?;
             Ok(spool.record()?.0)
@@ -74,14 +65,13 @@ impl Spool {
         .await
     }
 
-    fn record(&mut self) -> Result<(Record, usize), StoreError> {
+    fn record(&mut self) -> Result<(Kept, usize), StoreError> {
         let mut length = [0; 8];
         self.file.read_exact(&mut length)?;
         let length = u64::from_le_bytes(length) as usize;
         let mut packed = vec![0; length];
         self.file.read_exact(&mut packed)?;
-        let (key, cursor, stored): Row<String> = unpack(&packed)?;
-        Ok((Record { cursor, ..stored.under(codec::key(&key)?)? }, length))
+        Ok((row::record(&mut packed.as_slice())?, length))
     }
 
     async fn with<T: Send + 'static>(

@@ -1,8 +1,10 @@
 //! The embedded store: one SQLite file in WAL mode, one thread that writes, connections of their own for reading.
 
 mod apply;
+mod copy;
 mod denials;
 mod leases;
+mod load;
 mod owners;
 mod schema;
 mod settle;
@@ -22,8 +24,8 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    Beat, Cursor, Durability, Holdings, Keep, Store, StoreError, Swept, Time, Trimmed, Version, Window, clock::Clock,
-    unbroken,
+    Beat, Copied, Cursor, Durability, Holdings, Keep, Load, Page, Purpose, Store, StoreError, Swept, Time, Trimmed,
+    Version, Window, clock::Clock, unbroken,
 };
 use crate::primitives::{Commit, Committed, Denial, Event, Query, Reading};
 
@@ -43,11 +45,16 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens or creates the file at `path` and brings its schema up to date.
-    pub async fn open(path: &str, durability: Durability, time: Time) -> Result<Self, StoreError> {
+    pub(super) async fn open(
+        path: &str,
+        durability: Durability,
+        time: Time,
+        purpose: Purpose,
+    ) -> Result<Self, StoreError> {
         let path = file(path)?;
         blocking(move || {
             let connection = connect(&path)?;
-            schema::migrate(&connection)?;
+            schema::migrate(&connection, purpose)?;
             connection.pragma_update(None, "synchronous", synchronous(durability))?;
             let head = watch::Sender::new(view::head(&connection)?);
             let readers = Arc::new(Readers { path: path.clone(), idle: Mutex::default() });
@@ -143,6 +150,16 @@ impl Store for SqliteStore {
         self.with_reader(move |connection| denials::read(connection, before, limit)).await
     }
 
+    async fn copy(&self, page: &Page) -> Result<Copied, StoreError> {
+        let (page, look) = (page.clone(), self.clock.look());
+        self.with_reader(move |connection| copy::copy(connection, &page, look)).await
+    }
+
+    async fn load(&self, load: &Load) -> Result<(), StoreError> {
+        let (Load { by, step }, wall, path) = (load.clone(), self.clock.look().wall, self.readers.path.clone());
+        self.with_reader(move |connection| load::load(connection, by, &step, wall, &path)).await
+    }
+
     async fn ready(&self) -> Result<(), StoreError> {
         self.with_reader(|connection| view::head(connection).map(drop)).await?;
         // An empty request goes all the way through the writer.
@@ -189,6 +206,11 @@ fn file(path: &str) -> Result<PathBuf, StoreError> {
         return Err(StoreError::Misconfigured("sqlite: needs the name of a file, like sqlite:noah.db".to_owned()));
     }
     Ok(PathBuf::from(path))
+}
+
+/// Whether that file is there; what is no name of a file is refused when it is opened.
+pub(super) fn exists(path: &str) -> bool {
+    file(path).map_or(true, |path| path.exists())
 }
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {

@@ -81,7 +81,7 @@ pub(super) fn keys(connection: &Connection, select: &Select, limit: Option<usize
     Ok(keys)
 }
 
-fn list(connection: &Connection, list: &List, now: Now) -> Result<Vec<Record>, StoreError> {
+pub(super) fn list(connection: &Connection, list: &List, now: Now) -> Result<Vec<Record>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
         "{RECORD} JOIN members m ON m.key = r.key WHERE m.idx = ?1 AND m.key >= ?2 AND m.key > ?3 ORDER BY m.key"
     ))?;
