@@ -91,6 +91,8 @@ async fn servers_that_start_together_beyond_loopback_make_one_token() {
 async fn a_first_token_is_made_only_where_there_would_be_no_way_in() {
     let mut noah = Noah::start_at(ANYWHERE, Database::on(Backend::Sqlite).await, &[]);
     eventually("a token is shown", || async { (!shown(&noah.logs()).is_empty()).then_some(()) }).await;
+    // Who answers knows by then what a signal means.
+    assert_eq!(noah.get("/healthz").await.status, 200);
     noah.terminate();
     noah.start_again();
     assert_eq!(shown(&noah.logs()), Vec::<&str>::new(), "there is one");
