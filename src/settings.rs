@@ -15,7 +15,7 @@ use url::Url;
 use crate::{
     agents::{self, Egress, egress::Rules},
     primitives::Policy,
-    store,
+    store, tls,
 };
 use layers::Layers;
 
@@ -31,6 +31,8 @@ pub struct Settings {
     pub store: store::Options,
     /// Whether this process serves the API; no setting, but what the command is for.
     pub api: bool,
+    /// `[tls]`: with what the API is served over TLS.
+    pub tls: Option<tls::Files>,
     /// Whether this process delivers to watches' endpoints.
     pub agents: bool,
     /// The directory of plug-ins.

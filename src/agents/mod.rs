@@ -126,8 +126,7 @@ pub struct Options {
     pub concurrency: usize,
     /// How many of these at one host.
     pub concurrency_per_host: usize,
-    /// Certificates, in PEM, that the endpoint's may be signed with, besides those that the machine trusts. Redis'
-    /// may not.
+    /// Certificates, in PEM, that the endpoint's may be signed with, besides those that the machine trusts.
     pub ca_file: Option<PathBuf>,
     /// The certificate and the private key, in PEM, that are shown to endpoints that ask.
     pub client_cert: Option<PathBuf>,
@@ -158,11 +157,12 @@ impl Agents {
         let http = Http::new(options).map_err(|error| format!("the HTTP agent cannot start: {error}"))?;
         let rundeck = Rundeck::new(options).map_err(|error| format!("the Rundeck agent cannot start: {error}"))?;
         let amqp = Amqp::new(options).map_err(|error| format!("the AMQP agent cannot start: {error}"))?;
+        let redis = Redis::new(options).map_err(|error| format!("the Redis agent cannot start: {error}"))?;
         let mut agents: Vec<Arc<dyn Agent>> = vec![
             Arc::new(http),
             Arc::new(amqp),
             Arc::new(rundeck),
-            Arc::new(Redis::new(options)),
+            Arc::new(redis),
             Arc::new(Zmq::new(options)),
             Arc::new(Log),
             Arc::new(Dummy),

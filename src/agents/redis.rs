@@ -2,26 +2,35 @@ use std::{io, net::SocketAddr};
 
 use async_trait::async_trait;
 use redis::{
-    AsyncConnectionConfig, Client, RedisError, RedisFuture, RedisResult, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, RedisError, RedisFuture, RedisResult, TlsCertificates, aio::MultiplexedConnection,
     io::AsyncDNSResolver,
 };
 use tokio::time::timeout;
 
 use super::{Agent, Delivery, Egress, Options, Outcome, pool::Pool};
-use crate::primitives::{Endpoint, watch::Watch};
+use crate::{
+    primitives::{Endpoint, watch::Watch},
+    tls::outgoing,
+};
 
 /// `redis://` and `rediss://`: `PUBLISH` of the event's JSON to its channel, as the original published it for
 /// custom watchers that subscribe. Nobody needs to listen: Redis' answer, 0 subscribers too, is a yes.
 pub struct Redis {
     options: Options,
+    /// In PEM, those that a server's certificate may be signed with; `None` is those that the machine trusts.
+    authorities: Option<Vec<u8>>,
     connections: Pool<MultiplexedConnection>,
 }
 
 impl Redis {
     /// An agent with its own connections, one for each server and user.
-    #[must_use]
-    pub fn new(options: &Options) -> Self {
-        Self { options: options.clone(), connections: Pool::new() }
+    ///
+    /// # Errors
+    /// The file of authorities cannot be used.
+    pub fn new(options: &Options) -> Result<Self, String> {
+        let file = options.ca_file.as_deref();
+        let authorities = file.map(|file| outgoing::with_those_of_the_machine(file, "delivery.ca_file")).transpose()?;
+        Ok(Self { options: options.clone(), authorities, connections: Pool::new() })
     }
 
     async fn publish(&self, server: &str, delivery: &Delivery) -> RedisResult<()> {
@@ -47,7 +56,14 @@ impl Redis {
             .set_connection_timeout(Some(self.options.connect_timeout))
             .set_response_timeout(None)
             .set_dns_resolver(Guarded(self.options.egress.clone()));
-        Client::open(server)?.get_multiplexed_async_connection_with_config(&config).await
+        let client = match &self.authorities {
+            Some(root_cert) if server.starts_with("rediss:") => Client::build_with_tls(
+                server,
+                TlsCertificates { client_tls: None, root_cert: Some(root_cert.clone()) },
+            )?,
+            _ => Client::open(server)?,
+        };
+        client.get_multiplexed_async_connection_with_config(&config).await
     }
 }
 

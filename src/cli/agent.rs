@@ -54,7 +54,7 @@ impl Args {
         limits::raise_open_files();
         block_on_all_cores(async {
             let agent = start(&settings).await?;
-            output::text(&format!("delivering; metrics on http://{}/metrics", agent.addr()))?;
+            output::text(&format!("delivering; metrics on {}/metrics", agent.url()))?;
             until_stopped(agent).await
         })
     }

@@ -6,12 +6,31 @@ use url::Url;
 
 use super::failure::Failure;
 pub use crate::client::{Answer, Client, Request, encode_segment, refused};
-use crate::{client::secret, settings::shown_url};
+use crate::{client::secret, settings::shown_url, tls::outgoing::Files};
 
 /// Where a server listens unless told otherwise.
 const DEFAULT: &str = "http://localhost:5678";
 
-/// `--url` and `--token-file`, the same for every client command.
+/// `--ca-file` and `--client-cert`, for whoever reaches a server by `https://`.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct TlsArgs {
+    /// Authorities of an https:// server's certificate besides those that the machine trusts, in PEM
+    #[arg(long, env = "NOAH_CA_FILE", value_name = "FILE", hide_env_values = true)]
+    ca_file: Option<String>,
+    /// A certificate and its key to show to an https:// server that asks, in PEM
+    #[arg(long, env = "NOAH_CLIENT_CERT", value_name = "FILE", hide_env_values = true)]
+    client_cert: Option<String>,
+}
+
+impl TlsArgs {
+    /// The files; a variable that is set but empty counts as not set.
+    pub fn files(&self) -> Files {
+        let path = |text: &Option<String>| text.as_ref().filter(|text| !text.is_empty()).map(PathBuf::from);
+        Files { ca_file: path(&self.ca_file), client_cert: path(&self.client_cert) }
+    }
+}
+
+/// `--url`, `--token-file` and what is for TLS, the same for every client command.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Target {
     /// The server
@@ -20,6 +39,8 @@ pub struct Target {
     /// A file with the secret of a token (also NOAH_TOKEN_FILE; or NOAH_TOKEN, the secret itself)
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 impl Target {
@@ -34,7 +55,8 @@ impl Target {
         if !["http", "https"].contains(&base.scheme()) {
             return Err(usage("it starts with neither http:// nor https://"));
         }
-        Client::new(base)?.with_token(secret::find(self.token_file.as_deref())?.as_ref())
+        let client = Client::with_tls(base, &self.tls.files())?;
+        client.with_token(secret::find(self.token_file.as_deref())?.as_ref())
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     http::Application,
     poke::{self, Listener, Options, engine::Setup, hook::Hook, rate::Limiter, state::Keep, trust::TrustSettings},
     settings::{LogFormat, Settings},
+    tls::outgoing,
 };
 use walk::Walk;
 
@@ -94,6 +95,7 @@ async fn listener(directory: &Path) -> Result<Listener, Failure> {
         setup: Setup {
             state: directory.join("poke"),
             noah: None,
+            noah_tls: outgoing::Files::default(),
             tail_bytes: poke::TAIL_BYTES,
             log_max_bytes: poke::LOG_MAX_BYTES,
             keep: Keep { runs: poke::HISTORY, bytes: poke::LOGS_MAX_BYTES },
@@ -102,6 +104,7 @@ async fn listener(directory: &Path) -> Result<Listener, Failure> {
         limiter: Limiter::new(poke::RATE.parse().map_err(Failure::unmet)?, None),
         queues: Vec::new(),
         noah: None,
+        tls: None,
         body_max_bytes: poke::BODY_MAX_BYTES,
         shutdown_deadline: Duration::from_secs(5),
     };

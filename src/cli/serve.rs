@@ -46,6 +46,9 @@ pub struct Args {
     /// The same as --store
     #[arg(short, long, value_name = "URL", conflicts_with = "store")]
     redis: Option<String>,
+    /// Authorities of the certificate of a rediss:// store besides those that the machine trusts, in PEM
+    #[arg(long, value_name = "FILE")]
+    store_ca_file: Option<String>,
     /// What keeps several Noahs on one Redis apart
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
@@ -58,6 +61,15 @@ pub struct Args {
     /// A directory with plug-ins: executables noah-agent-SCHEME
     #[arg(long, value_name = "DIR")]
     plugins: Option<String>,
+    /// The certificate to serve https:// with, and those it was signed with, in PEM
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// Its private key, in PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+    /// Authorities of the certificates that clients may show, in PEM
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<String>,
     /// Let those who show no token do beyond loopback what they may do on it
     #[arg(long)]
     insecure: bool,
@@ -149,10 +161,14 @@ impl Args {
             ("store_sentinel_password_file", self.store_sentinel_password_file),
             ("store_wait_replicas", self.store_wait_replicas),
             ("store_wait_timeout", self.store_wait_timeout),
+            ("store_ca_file", self.store_ca_file),
             ("namespace", self.namespace),
             ("durability", self.durability),
             ("agents", self.no_agents.then(|| "false".to_owned())),
             ("plugins", self.plugins),
+            ("tls.cert", self.tls_cert),
+            ("tls.key", self.tls_key),
+            ("tls.client_ca", self.tls_client_ca),
             ("insecure", self.insecure.then(|| "true".to_owned())),
             ("bootstrap_token_file", self.bootstrap_token_file),
             ("access.loopback", self.access_loopback),
@@ -203,7 +219,7 @@ async fn serve(settings: &Settings) -> Done {
             }
         });
     }
-    output::text(&format!("listening on http://{}", application.addr()))?;
+    output::text(&format!("listening on {}", application.url()))?;
     until_stopped(application).await
 }
 

@@ -19,6 +19,7 @@ use url::{Host, Url};
 use crate::{
     primitives::{Cause, Hidden},
     settings::shown_url,
+    tls::outgoing,
 };
 use failure::{Failure, causes};
 
@@ -112,6 +113,11 @@ impl Request {
 impl Client {
     /// A client of the server at `base`.
     pub fn new(base: Url) -> Result<Self, Failure> {
+        Self::with_tls(base, &outgoing::Files::default())
+    }
+
+    /// The same; when it is `https://`, with the authorities and the certificate in these files.
+    pub fn with_tls(base: Url, files: &outgoing::Files) -> Result<Self, Failure> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("noah/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
@@ -124,8 +130,18 @@ impl Client {
         if base.scheme() == "http" {
             // Spares reading the machine's certificates, which costs more than the request.
             builder = builder.tls_certs_only([]);
+        } else {
+            if let Some(file) = &files.ca_file {
+                builder = builder.tls_certs_merge(outgoing::authorities(file, "--ca-file").map_err(Failure::usage)?);
+            }
+            if let Some(file) = &files.client_cert {
+                builder = builder.identity(outgoing::identity(file, "--client-cert").map_err(Failure::usage)?);
+            }
         }
-        let http = builder.build().map_err(|error| Failure::from_error("no HTTP client could be made", &error))?;
+        let http = builder.build().map_err(|error| match files == &outgoing::Files::default() {
+            true => Failure::from_error("no HTTP client could be made", &error),
+            false => Failure::usage(format!("--ca-file or --client-cert cannot be used: {}", causes(&error))),
+        })?;
         // One that is not as it should be is not worth a failure.
         let cause = std::env::var("NOAH_CAUSE").ok().and_then(|cause| Cause::parse(&cause).ok().flatten());
         Ok(Self { base, http, authorization: None, cause })

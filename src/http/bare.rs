@@ -52,6 +52,11 @@ impl<T> Connection<T> {
         Self { io, hang_up: HangUp::default(), patience: Patience::new(head), pending: Vec::new() }
     }
 
+    /// What it wraps.
+    pub fn get_ref(&self) -> &T {
+        &self.io
+    }
+
     /// The news of its client's end.
     pub fn hang_up(&self) -> HangUp {
         self.hang_up.clone()

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     access::Identity,
     primitives::{self, Actor, Error, Key, Policy, When},
+    tls,
 };
 
 /// What of a request the handlers look at, besides its verb and its resource.
@@ -181,6 +182,9 @@ fn revisions(headers: &HeaderMap, name: header::HeaderName) -> Option<Vec<u64>> 
     Some(value.split(',').map(revision).collect())
 }
 
+/// Set on connections with TLS.
+pub struct Secure;
+
 /// A proxy in front may say how it was reached, as the original's server took it.
 fn base_url(request: &HttpRequest) -> String {
     let forwarded = |name: &str| {
@@ -190,7 +194,8 @@ fn base_url(request: &HttpRequest) -> String {
     };
     let host =
         forwarded("x-forwarded-host").or_else(|| forwarded("host")).unwrap_or_else(|| "localhost:5678".to_owned());
-    let scheme = forwarded("x-forwarded-proto").unwrap_or_else(|| "http".to_owned());
+    let scheme = forwarded("x-forwarded-proto")
+        .unwrap_or_else(|| tls::scheme(request.conn_data::<Secure>().is_some()).to_owned());
     format!("{scheme}://{host}")
 }
 

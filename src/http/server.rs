@@ -23,10 +23,10 @@ use super::{
     answer::Answer,
     api::Api,
     bare::Connection,
-    error::{Cause, Failure},
+    error::{Cause, Failure, failure_body},
     guard,
     patience::IDLE,
-    request::{Request, read_body, says_json},
+    request::{Request, Secure, read_body, says_json},
     rights,
     routes::{Resource, Verb, resource},
     target::Path,
@@ -38,6 +38,7 @@ use crate::{
     primitives::{Denial, Error},
     settings::Settings,
     store::{self, DenialWriter, Denials, Feed, Store, Sweeper, Trimmer},
+    tls::{self, Incoming, Stream},
     watches::{self, Dispatcher, Schedule},
 };
 
@@ -55,6 +56,7 @@ pub struct Application {
     trimmer: Trimmer,
     sweeper: Option<Sweeper>,
     denials: DenialWriter,
+    tls: Option<Arc<tls::Acceptor>>,
     context: Context,
     stop: watch::Sender<bool>,
     shutdown_deadline: Duration,
@@ -99,6 +101,7 @@ impl Application {
         let listener = TcpListener::bind(settings.listen)
             .map_err(|error| format!("cannot listen on {}: {error}; is another noah running?", settings.listen))?;
         let addr = listener.local_addr()?;
+        let tls = settings.tls.clone().map(tls::Acceptor::load).transpose()?;
         let store = store::open(&settings.store).await?;
         // Whoever serves the API keeps the clock of leases: who renews them has to come by here.
         let sweeper = match settings.api {
@@ -144,6 +147,7 @@ impl Application {
             trimmer,
             sweeper,
             denials,
+            tls,
             context,
             stop,
             shutdown_deadline,
@@ -162,11 +166,19 @@ impl Application {
         self.addr
     }
 
+    /// Its root, as a client on this machine reaches it: `http://` or `https://`, and where it listens.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}://{}", tls::scheme(self.tls.is_some()), self.addr)
+    }
+
     /// Serves until `shutdown`; then lets requests and deliveries that are under way finish, and saves how far
     /// each watch has come, all within the deadline.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let deadline = self.shutdown_deadline;
-        let server = serve(self.listener, self.context, self.stop.subscribe(), deadline)?;
+        let _follower = self.tls.as_ref().map(tls::Acceptor::follow);
+        let incoming = Incoming::new(self.tls, self.context.request_timeout, &wants_tls());
+        let server = serve(self.listener, incoming, self.context, self.stop.subscribe(), deadline)?;
         let handle = server.handle();
         let serving = tokio::spawn(server);
         tokio::pin!(serving);
@@ -205,8 +217,14 @@ fn patience(deadline: Duration) -> Duration {
     deadline.mul_f64(0.8)
 }
 
+/// What is said to who speaks HTTP without TLS where TLS is spoken.
+fn wants_tls() -> String {
+    failure_body("This port speaks TLS", Some("write https:// in place of http://"))
+}
+
 fn serve(
     listener: TcpListener,
+    incoming: Incoming,
     context: Context,
     stopping: watch::Receiver<bool>,
     deadline: Duration,
@@ -222,8 +240,14 @@ fn serve(
             let http = HttpService::build()
                 .keep_alive(KeepAlive::Timeout(IDLE))
                 .client_request_timeout(context.request_timeout)
-                .on_connect_ext(|connection: &Connection<TcpStream>, data| {
+                .on_connect_ext(|connection: &Connection<Stream>, data| {
                     data.insert(connection.hang_up());
+                    if connection.get_ref().is_tls() {
+                        data.insert(Secure);
+                    }
+                    if let Some(subject) = connection.get_ref().subject() {
+                        data.insert(subject);
+                    }
                 })
                 .client_disconnect_timeout(Duration::from_secs(1))
                 .graceful_shutdown_signal(move || {
@@ -232,11 +256,13 @@ fn serve(
                 })
                 .h1(map_config(app, |()| AppConfig::default()));
             let head = context.request_timeout;
-            fn_service(move |io: TcpStream| async move {
-                // Answers are small: what is to be said is said at once.
-                let _ = io.set_nodelay(true);
-                let peer = io.peer_addr().ok();
-                Ok::<_, actix_http::error::DispatchError>((Connection::new(io, head), peer))
+            let incoming = incoming.clone();
+            fn_service(move |io: TcpStream| {
+                let incoming = incoming.clone();
+                async move {
+                    let (io, peer) = incoming.take(io).await?;
+                    Ok::<_, actix_http::error::DispatchError>((Connection::new(io, head), peer))
+                }
             })
             .and_then(http)
         })?;

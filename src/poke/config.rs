@@ -49,6 +49,8 @@ pub struct Config {
     pub listener: Listener,
     /// `[noah]`
     pub noah: NoahConfig,
+    /// `[tls]`
+    pub tls: TlsConfig,
     /// `[trust]`
     pub trust: TrustSettings,
     /// `[[hook]]`
@@ -104,6 +106,22 @@ pub struct NoahConfig {
     /// For how long the host counts as up after the listener was last heard of.
     #[serde(deserialize_with = "duration")]
     pub ttl: Option<Duration>,
+    /// Authorities of its certificate besides those that the machine trusts, in PEM.
+    pub ca_file: Option<PathBuf>,
+    /// A certificate and its key, in PEM, to show when it asks.
+    pub client_cert: Option<PathBuf>,
+}
+
+/// `[tls]`: with what the listener is `https://`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// Its certificate and those it was signed with, in PEM.
+    pub cert: Option<PathBuf>,
+    /// The certificate's private key without a passphrase, in PEM.
+    pub key: Option<PathBuf>,
+    /// Authorities of the certificates that clients may show, in PEM.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// `[[hook]]`, and what the command line says of its one hook.
@@ -319,7 +337,7 @@ mod tests {
         let bare: Vec<&str> =
             text.lines().map(|line| line.strip_prefix("# ").filter(|rest| setting(rest)).unwrap_or(line)).collect();
         let config = Config::parse(&bare.join("\n")).expect("the example is right");
-        for (name, known) in [("Listener", LISTENER), ("NoahConfig", NOAH), ("HookConfig", HOOK)] {
+        for (name, known) in [("Listener", LISTENER), ("NoahConfig", NOAH), ("TlsConfig", TLS), ("HookConfig", HOOK)] {
             for key in known {
                 assert!(text.contains(&format!("{key} =")), "{name}: the example does not show {key}");
             }
@@ -346,7 +364,8 @@ mod tests {
         "logs_max_bytes",
         "history",
     ];
-    const NOAH: &[&str] = &["url", "host", "advertise", "ttl"];
+    const NOAH: &[&str] = &["url", "host", "advertise", "ttl", "ca_file", "client_cert"];
+    const TLS: &[&str] = &["cert", "key", "client_ca"];
     const HOOK: &[&str] = &[
         "name",
         "argv",

@@ -27,11 +27,10 @@ pub mod upstream;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use actix_web::{
-    App, HttpServer,
-    dev::{Server, ServerHandle},
-    web,
-};
+use actix_http::HttpService;
+use actix_server::{Server, ServerHandle};
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_web::{App, dev::AppConfig, rt::net::TcpStream, web};
 use futures_util::future::join_all;
 use tokio::sync::{Semaphore, watch};
 
@@ -41,9 +40,13 @@ use hook::Hook;
 use rate::Limiter;
 use serve::Shared;
 use trust::Trust;
-use upstream::{Noah, Upstream};
+use upstream::{Noah, Own, Upstream};
 
-use crate::agents::amqp::Source;
+use crate::{
+    agents::amqp::Source,
+    http::failure_body,
+    tls::{self, Acceptor, Incoming, Stream},
+};
 
 /// The longest event a listener takes by default, in bytes.
 pub const BODY_MAX_BYTES: usize = 16 << 20;
@@ -83,6 +86,8 @@ pub struct Options {
     pub queues: Vec<Source>,
     /// The Noah it registers with.
     pub noah: Option<Noah>,
+    /// With what it speaks TLS, if it does.
+    pub tls: Option<tls::Files>,
     /// The longest event.
     pub body_max_bytes: usize,
     /// How long what runs may take to finish when the listener is told to stop.
@@ -92,6 +97,7 @@ pub struct Options {
 /// A listener that is bound, and serves once it is run.
 pub struct Listener {
     addr: SocketAddr,
+    tls: Option<Arc<Acceptor>>,
     server: Server,
     engine: Arc<Engine>,
     upstream: Option<Upstream>,
@@ -106,13 +112,14 @@ impl Listener {
     /// # Errors
     /// The folder or the address cannot be had.
     pub async fn build(options: Options) -> Result<Self, Problem> {
-        let Options { listen, hooks, setup, mut trust, limiter, noah, queues, body_max_bytes, shutdown_deadline } =
+        let Options { listen, hooks, setup, mut trust, limiter, noah, queues, tls, body_max_bytes, shutdown_deadline } =
             options;
         for hook in &hooks {
             if let Some(advice) = hook.profile.advice(&hook.argv) {
                 tracing::warn!(hook = hook.name, advice, "the command and its profile do not fit");
             }
         }
+        let tls = tls.map(Acceptor::load).transpose().map_err(Problem::new)?;
         let state = setup.state.clone();
         let engine = Arc::new(Engine::open(hooks, setup).await?);
         let refuse = |error: io::Error| Problem::new(format!("{listen} cannot be listened on: {error}"));
@@ -122,7 +129,7 @@ impl Listener {
         if let Some(noah) = noah {
             let key = upstream::key(&state)?;
             trust = trust.and(key.clone());
-            upstream = Some(Upstream::new(noah, engine.clone(), addr, key)?);
+            upstream = Some(Upstream::new(noah, engine.clone(), Own { addr, tls: tls.is_some() }, key)?);
         }
         let data = web::Data::new(Shared {
             engine: engine.clone(),
@@ -131,22 +138,20 @@ impl Listener {
             body_max_bytes,
             long_bodies: Semaphore::new(serve::LONG_BODIES),
         });
-        let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(serve::answer)))
-            .workers(1)
-            .max_connections(most_connections())
-            .client_request_timeout(REQUEST_TIMEOUT)
-            .shutdown_timeout(2)
-            .disable_signals()
-            .listen(socket)
-            .map_err(refuse)?
-            .run();
-        Ok(Self { addr, server, engine, upstream, queues, body_max_bytes, shutdown_deadline })
+        let server = serve(socket, tls.clone(), data).map_err(refuse)?;
+        Ok(Self { addr, tls, server, engine, upstream, queues, body_max_bytes, shutdown_deadline })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Its root, as a client on this machine reaches it: `http://` or `https://`, and where it listens.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}://{}", tls::scheme(self.tls.is_some()), self.addr)
     }
 
     /// Its hooks: to poke them by another way than HTTP, and to follow how they do.
@@ -161,7 +166,8 @@ impl Listener {
     /// # Errors
     /// The server failed.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { server, engine, upstream, queues, body_max_bytes, shutdown_deadline, .. } = self;
+        let Self { tls, server, engine, upstream, queues, body_max_bytes, shutdown_deadline, .. } = self;
+        let _follower = tls.as_ref().map(Acceptor::follow);
         let handle = server.handle();
         let mut server = tokio::spawn(server);
         // Nothing is ever sent: that it is closed is what the others wait for.
@@ -194,6 +200,42 @@ impl Listener {
         tokio::join!(running, telling, reading).0?;
         stop(&handle, server).await
     }
+}
+
+fn serve(socket: std::net::TcpListener, tls: Option<Arc<Acceptor>>, data: web::Data<Shared>) -> io::Result<Server> {
+    let refusal = failure_body("This port speaks TLS", Some("write https:// in place of http://"));
+    let incoming = Incoming::new(tls, REQUEST_TIMEOUT, &refusal);
+    let builder = Server::build();
+    let stopping = builder.graceful_shutdown_signal();
+    let server = builder
+        .workers(1)
+        .max_concurrent_connections(most_connections())
+        .shutdown_timeout(2)
+        .disable_signals()
+        .listen("noah-poke", socket, move || {
+            let app = App::new().app_data(data.clone()).default_service(web::to(serve::answer));
+            let stopping = stopping.clone();
+            let http = HttpService::build()
+                .client_request_timeout(REQUEST_TIMEOUT)
+                .client_disconnect_timeout(Duration::from_secs(1))
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                .on_connect_ext(|connection: &Stream, data| {
+                    if let Some(subject) = connection.subject() {
+                        data.insert(subject);
+                    }
+                })
+                .h1(map_config(app, |()| AppConfig::default()));
+            let incoming = incoming.clone();
+            fn_service(move |io: TcpStream| {
+                let incoming = incoming.clone();
+                async move { Ok::<_, actix_http::error::DispatchError>(incoming.take(io).await?) }
+            })
+            .and_then(http)
+        })?;
+    Ok(server.run())
 }
 
 /// How many connections are served at once; more wait. Each has a file open, or two when it follows a log, and whoever can

@@ -27,7 +27,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{account::Account, event::VARIABLES, hook::Hook, pending::Pending};
-use crate::client::secret;
+use crate::{client::secret, tls::outgoing};
 use note::{Note, Noted};
 use output::{Live, Printed, Pump};
 
@@ -39,6 +39,8 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 pub struct Surroundings {
     /// The server that `noah` commands talk to.
     pub noah: Option<String>,
+    /// With which files.
+    pub noah_tls: outgoing::Files,
     /// How much of the end of the output is kept in memory.
     pub tail_bytes: usize,
     /// How much of the output is kept in files.
@@ -155,6 +157,14 @@ fn command(hook: &Hook, pending: &Pending, around: &Surroundings) -> std::proces
     if let Some(noah) = &around.noah {
         command.env("NOAH_URL", noah);
     }
+    // Where there is none, what the listener itself was given in its environment is as good.
+    let outgoing::Files { ca_file, client_cert } = &around.noah_tls;
+    command.envs([("NOAH_CA_FILE", ca_file), ("NOAH_CLIENT_CERT", client_cert)].into_iter().filter_map(
+        |(name, file)| {
+            // The command may run elsewhere.
+            Some((name, std::path::absolute(file.as_ref()?).ok()?))
+        },
+    ));
     if let Some(cwd) = &hook.cwd {
         command.current_dir(cwd);
     }

@@ -1,8 +1,9 @@
 //! Whom a listener believes: signatures, tokens and addresses.
 //!
-//! Addresses are a fence around everything. Within it, where secrets or tokens are configured, a poke has to carry
-//! one: a signature as Standard Webhooks 1.0 has it, or `Authorization: Bearer …`. What a request claims has to be
-//! true: a wrong signature is not made good by a right token.
+//! Addresses are a fence around everything. Within it, where secrets, tokens or subjects are configured, a poke has to carry
+//! one: a signature as Standard Webhooks 1.0 has it, or `Authorization: Bearer …`, or come over a connection whose client has
+//! shown the certificate of such a subject. What a request claims has to be true: a wrong signature is not made good by a
+//! right token, nor a wrong token by a certificate.
 //!
 //! A signature says who sent a request and when, so a copy of it is believed for as long as the tolerance. Who takes
 //! a signed poke therefore remembers its id until then (see [`Signed`]); and answers a repeat, which may as well be
@@ -21,7 +22,10 @@ pub use refusal::Refusal;
 pub use settings::TrustSettings;
 use tokens::Tokens;
 
-use crate::primitives::{SigningKey, signature};
+use crate::{
+    primitives::{SigningKey, signature},
+    tls::PeerSubject,
+};
 
 /// The longest id of a signed poke, in bytes: it is remembered, and logged.
 const MAX_ID: usize = 256;
@@ -31,8 +35,18 @@ const MAX_ID: usize = 256;
 pub struct Trust {
     keys: Vec<SigningKey>,
     tokens: Tokens,
+    subjects: Vec<String>,
     sources: Vec<IpNet>,
     tolerance: Duration,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer<'a> {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whose certificate it has shown, if any.
+    pub subject: Option<&'a PeerSubject>,
 }
 
 /// Why a poke was believed.
@@ -69,39 +83,40 @@ impl Trust {
 
     /// Whether it is worth reading what comes with this head from `peer`: for what cannot be believed whatever its body is,
     /// nothing is read.
-    pub fn check_head(&self, head: &HeaderMap, peer: IpAddr) -> Result<(), Refusal> {
-        self.admit(peer)?;
-        if !self.asks_for_proof() || self.says_signed(head) || self.bears_token(head)? {
+    pub fn check_head(&self, head: &HeaderMap, peer: &Peer<'_>) -> Result<(), Refusal> {
+        self.admit(peer.address)?;
+        if !self.asks_for_proof() || self.says_signed(head) || self.bears_token(head)? || self.knows(peer) {
             return Ok(());
         }
         Err(self.unproven())
     }
 
     /// Whether a poke is believed that comes from `peer`, at `now` seconds since 1970.
-    pub fn check(&self, head: &HeaderMap, peer: IpAddr, body: &[u8], now: i64) -> Result<Checked, Refusal> {
-        self.admit(peer)?;
+    pub fn check(&self, head: &HeaderMap, peer: &Peer<'_>, body: &[u8], now: i64) -> Result<Checked, Refusal> {
+        self.admit(peer.address)?;
         if !self.asks_for_proof() {
             return Ok(Checked::default());
         }
         if self.says_signed(head) {
             return self.signed(head, body, now).map(|signed| Checked { signed: Some(signed) });
         }
-        if self.bears_token(head)? {
+        if self.bears_token(head)? || self.knows(peer) {
             return Ok(Checked::default());
         }
         Err(self.unproven())
     }
 
-    /// Whether somebody at `peer` may look at runs and their output: from this machine, or with a token.
-    pub fn check_reader(&self, head: &HeaderMap, peer: IpAddr) -> Result<(), Refusal> {
-        self.admit(peer)?;
-        if peer.to_canonical().is_loopback() || self.bears_token(head)? {
+    /// Whether somebody at `peer` may look at runs and their output: from this machine, with a token, or as a
+    /// subject that is known.
+    pub fn check_reader(&self, head: &HeaderMap, peer: &Peer<'_>) -> Result<(), Refusal> {
+        self.admit(peer.address)?;
+        if peer.address.to_canonical().is_loopback() || self.bears_token(head)? || self.knows(peer) {
             return Ok(());
         }
-        if self.tokens.is_empty() {
-            return Err(Refusal::NotFromHere);
+        match (self.tokens.is_empty(), self.subjects.is_empty()) {
+            (true, true) => Err(Refusal::NotFromHere),
+            (tokens, subjects) => Err(Refusal::Unproven { signature: false, token: !tokens, certificate: !subjects }),
         }
-        Err(Refusal::Unproven { signature: false, token: true })
     }
 
     /// Without a secret nobody can tell whether a signature is right; it is not what counts then.
@@ -110,11 +125,20 @@ impl Trust {
     }
 
     fn unproven(&self) -> Refusal {
-        Refusal::Unproven { signature: !self.keys.is_empty(), token: !self.tokens.is_empty() }
+        Refusal::Unproven {
+            signature: !self.keys.is_empty(),
+            token: !self.tokens.is_empty(),
+            certificate: !self.subjects.is_empty(),
+        }
     }
 
     fn asks_for_proof(&self) -> bool {
-        !self.keys.is_empty() || !self.tokens.is_empty()
+        !self.keys.is_empty() || !self.tokens.is_empty() || !self.subjects.is_empty()
+    }
+
+    /// Whether the client has shown the certificate of a subject that is believed.
+    fn knows(&self, peer: &Peer<'_>) -> bool {
+        peer.subject.is_some_and(|subject| self.subjects.contains(&subject.0))
     }
 
     fn admit(&self, peer: IpAddr) -> Result<(), Refusal> {

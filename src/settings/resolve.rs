@@ -11,7 +11,7 @@ use super::{
 use crate::{
     agents::egress::{Rule, Rules},
     primitives::{Policy, Rule as Allowed},
-    store,
+    store, tls,
 };
 
 const MAX_BYTES: usize = 256 << 20;
@@ -33,6 +33,7 @@ pub(super) fn resolve(layers: &Layers, port: Option<u16>) -> Result<Settings, Se
         listen,
         store: store_options(layers)?,
         api: true,
+        tls: tls(layers)?,
         agents: flag(layers, "agents")?,
         plugins: directory(layers, "plugins")?,
         insecure: flag(layers, "insecure")?,
@@ -76,6 +77,7 @@ fn redis(layers: &Layers, url: &str) -> Result<store::redis::Settings, SettingsE
             value.as_str().map(|name| (!name.is_empty()).then(|| name.to_owned()))
         })?,
         sentinel_password_file: file(layers, "store_sentinel_password_file")?,
+        ca_file: file(layers, "store_ca_file")?,
         wait: (replicas > 0).then_some(store::redis::Wait { replicas, timeout }),
     };
     let contradiction = |words: &str| Err(SettingsError::Contradiction(words.to_owned()));
@@ -86,6 +88,12 @@ fn redis(layers: &Layers, url: &str) -> Result<store::redis::Settings, SettingsE
         return contradiction("the store's address has a password, and there is a store_password_file: leave one out");
     }
     Ok(settings)
+}
+
+fn tls(layers: &Layers) -> Result<Option<tls::Files>, SettingsError> {
+    let (cert, key) = (file(layers, "tls.cert")?, file(layers, "tls.key")?);
+    tls::Files::of(cert, key, file(layers, "tls.client_ca")?)
+        .map_err(|words| SettingsError::Contradiction(words.to_owned()))
 }
 
 fn log(layers: &Layers) -> Result<Log, SettingsError> {

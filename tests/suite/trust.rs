@@ -5,7 +5,7 @@ use std::{fs, net::IpAddr, os::unix::fs::PermissionsExt, time::Duration};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use noah::{
     agents::{Agent, Outcome},
-    poke::trust::{Checked, Refusal, Signed, Trust, TrustSettings},
+    poke::trust::{Checked, Peer, Refusal, Signed, Trust, TrustSettings},
     primitives::{Hidden, SigningKey, millis, signature, watch::Watch},
 };
 use serde_json::json;
@@ -44,8 +44,13 @@ fn signed(key: &SigningKey, id: &str, timestamp: i64) -> HeaderMap {
     head(&[("webhook-id", id), ("webhook-timestamp", &timestamp.to_string()), ("webhook-signature", &signature)])
 }
 
+/// Somebody at an address, without a certificate.
+fn at(address: impl Into<IpAddr>) -> Peer<'static> {
+    Peer { address: address.into(), subject: None }
+}
+
 fn check(trust: &Trust, head: &HeaderMap) -> Result<Checked, Refusal> {
-    trust.check(head, ELSEWHERE.into(), BODY, NOW)
+    trust.check(head, &at(ELSEWHERE), BODY, NOW)
 }
 
 fn taken(id: &str, until: i64) -> Result<Checked, Refusal> {
@@ -69,11 +74,11 @@ async fn what_a_watch_delivers_is_believed_with_its_secret_and_with_no_other() {
         head.append(HeaderName::try_from(name.as_str()).unwrap(), HeaderValue::from_str(value).unwrap());
     }
     let now = millis() / 1000;
-    let checked = believing(&[&key]).check(&head, ELSEWHERE.into(), &hit.body, now).unwrap().signed.unwrap();
+    let checked = believing(&[&key]).check(&head, &at(ELSEWHERE), &hit.body, now).unwrap().signed.unwrap();
     assert_eq!(checked.id, delivery().id);
     assert!((now + 295..=now + 300).contains(&checked.until), "{checked:?}");
     let other = believing(&[&SigningKey::generate()]);
-    assert_eq!(other.check(&head, ELSEWHERE.into(), &hit.body, now), Err(Refusal::Signature));
+    assert_eq!(other.check(&head, &at(ELSEWHERE), &hit.body, now), Err(Refusal::Signature));
 }
 
 #[test]
@@ -85,7 +90,7 @@ fn what_the_standardwebhooks_package_signs_is_believed() {
         let stamp = NOW.to_string();
         let signature = signature.as_str().unwrap();
         let head = head(&[("webhook-id", "msg_1"), ("webhook-timestamp", &stamp), ("webhook-signature", signature)]);
-        let checked = believing(&[&key]).check(&head, ELSEWHERE.into(), body.as_bytes(), NOW);
+        let checked = believing(&[&key]).check(&head, &at(ELSEWHERE), body.as_bytes(), NOW);
         assert_eq!(checked, taken("msg_1", NOW + 300), "{body}");
     }
 }
@@ -124,14 +129,14 @@ fn a_forged_request_is_refused() {
     let key = SigningKey::generate();
     let trust = believing(&[&key]);
     let right = signed(&key, "a", NOW);
-    assert_eq!(trust.check(&right, ELSEWHERE.into(), b"{}", NOW), Err(Refusal::Signature));
+    assert_eq!(trust.check(&right, &at(ELSEWHERE), b"{}", NOW), Err(Refusal::Signature));
     for (name, value) in [("webhook-id", "b"), ("webhook-timestamp", "1700000001"), ("webhook-signature", "v1,AAAA")] {
         let mut forged = right.clone();
         forged.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         assert_eq!(check(&trust, &forged), Err(Refusal::Signature), "{name}");
     }
     assert_eq!(check(&trust, &signed(&SigningKey::generate(), "a", NOW)), Err(Refusal::Signature));
-    assert_eq!(check(&trust, &head(&[])), Err(Refusal::Unproven { signature: true, token: false }));
+    assert_eq!(check(&trust, &head(&[])), Err(Refusal::Unproven { signature: true, token: false, certificate: false }));
 }
 
 #[test]
@@ -166,7 +171,7 @@ fn a_part_of_the_body_is_not_taken_for_a_time() {
     let (id, stamp) = (format!("a.{NOW}"), NOW.to_string());
     assert!(signature::is_signed(std::slice::from_ref(&key), &id, NOW, b"x", &signature), "it is the same signature");
     let head = head(&[("webhook-id", &id), ("webhook-timestamp", &stamp), ("webhook-signature", &signature)]);
-    assert_eq!(believing(&[&key]).check(&head, ELSEWHERE.into(), b"x", NOW), Err(Refusal::Malformed));
+    assert_eq!(believing(&[&key]).check(&head, &at(ELSEWHERE), b"x", NOW), Err(Refusal::Malformed));
 }
 
 #[test]
@@ -181,7 +186,7 @@ fn a_token_is_believed_if_it_is_one_of_them() {
         assert_eq!(bearing(value), Err(Refusal::Token), "{value}");
     }
     assert_eq!(bearing(TOKEN), Err(Refusal::Malformed));
-    assert_eq!(check(&trust, &head(&[])), Err(Refusal::Unproven { signature: false, token: true }));
+    assert_eq!(check(&trust, &head(&[])), Err(Refusal::Unproven { signature: false, token: true, certificate: false }));
     let twice = head(&[("authorization", &format!("Bearer {TOKEN}")), ("authorization", "Bearer x")]);
     assert_eq!(check(&trust, &twice), Err(Refusal::Malformed));
 }
@@ -202,7 +207,7 @@ fn with_secrets_and_tokens_either_is_enough_and_a_wrong_signature_is_not_made_go
 fn without_a_secret_a_signature_proves_nothing() {
     let trust = trust(&format!("tokens = [{TOKEN:?}]"));
     let mut request = signed(&SigningKey::generate(), "a", NOW);
-    assert_eq!(check(&trust, &request), Err(Refusal::Unproven { signature: false, token: true }));
+    assert_eq!(check(&trust, &request), Err(Refusal::Unproven { signature: false, token: true, certificate: false }));
     let bearer = HeaderValue::from_str(&format!("Bearer {TOKEN}")).unwrap();
     request.insert(HeaderName::from_static("authorization"), bearer);
     assert_eq!(check(&trust, &request), Ok(Checked::default()), "and its id is not remembered");
@@ -224,10 +229,10 @@ fn an_address_has_to_be_let_in_whatever_else_is_right() {
         ("fd12::1", true),
         ("2001:db8::1", false),
     ] {
-        let checked = trust.check(&request, peer.parse().unwrap(), BODY, NOW);
+        let checked = trust.check(&request, &at(peer.parse::<IpAddr>().unwrap()), BODY, NOW);
         assert_eq!(checked, if is_let_in { taken("a", NOW + 300) } else { Err(Refusal::Source) }, "{peer}");
     }
-    assert_eq!(trust.check(&head(&[]), [10, 0, 0, 1].into(), BODY, NOW).unwrap_err().status(), 401);
+    assert_eq!(trust.check(&head(&[]), &at([10, 0, 0, 1]), BODY, NOW).unwrap_err().status(), 401);
 }
 
 #[test]
@@ -236,15 +241,15 @@ fn who_may_look_is_on_the_machine_or_has_a_token() {
     let there = IpAddr::from(ELSEWHERE);
     let key = SigningKey::generate();
     let signing = believing(&[&key]);
-    assert_eq!(signing.check_reader(&head(&[]), here), Ok(()));
-    assert_eq!(signing.check_reader(&head(&[]), mapped), Ok(()));
-    assert_eq!(signing.check_reader(&signed(&key, "a", NOW), there), Err(Refusal::NotFromHere));
+    assert_eq!(signing.check_reader(&head(&[]), &at(here)), Ok(()));
+    assert_eq!(signing.check_reader(&head(&[]), &at(mapped)), Ok(()));
+    assert_eq!(signing.check_reader(&signed(&key, "a", NOW), &at(there)), Err(Refusal::NotFromHere));
     let bearing = trust(&format!("tokens = [{TOKEN:?}]"));
     let bearer = head(&[("authorization", &format!("Bearer {TOKEN}"))]);
-    assert_eq!(bearing.check_reader(&bearer, there), Ok(()));
-    assert_eq!(bearing.check_reader(&head(&[("authorization", "Bearer x")]), there), Err(Refusal::Token));
-    assert_eq!(bearing.check_reader(&head(&[]), there).unwrap_err().status(), 401);
-    assert_eq!(bearing.check_reader(&head(&[]), here), Ok(()));
+    assert_eq!(bearing.check_reader(&bearer, &at(there)), Ok(()));
+    assert_eq!(bearing.check_reader(&head(&[("authorization", "Bearer x")]), &at(there)), Err(Refusal::Token));
+    assert_eq!(bearing.check_reader(&head(&[]), &at(there)).unwrap_err().status(), 401);
+    assert_eq!(bearing.check_reader(&head(&[]), &at(here)), Ok(()));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use lapin::{
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    super::{Egress, Options, Outcome, egress::Rules, http::client},
+    super::{Egress, Options, Outcome, egress::Rules},
     endpoint::{Address, Route},
 };
 
@@ -72,7 +72,7 @@ impl Connector {
 }
 
 fn read_authorities(file: &Path, key: &str) -> Result<Arc<str>, String> {
-    client::read(file, key).map(|pem| String::from_utf8_lossy(&pem).into())
+    crate::tls::read(file, key).map(|pem| String::from_utf8_lossy(&pem).into())
 }
 
 /// The connection's socket, which is shut down with this value. The thread that lapin has for each connection ends

@@ -1,22 +1,23 @@
 use std::{
     cell::Cell,
     error::Error,
-    fs,
     io::{self, ErrorKind},
-    path::Path,
     time::Duration,
 };
 
 use reqwest::{
-    Certificate, Client, Identity,
+    Client,
     dns::{Addrs, Name, Resolve, Resolving},
     redirect::Policy,
 };
 use tower::util::MapRequestLayer;
 
-use crate::agents::{
-    Options,
-    egress::{Denied, Egress},
+use crate::{
+    agents::{
+        Options,
+        egress::{Denied, Egress},
+    },
+    tls::outgoing,
 };
 
 /// How long a connection nobody uses is kept.
@@ -45,10 +46,10 @@ pub(in crate::agents) fn build(options: &Options, keep: usize) -> Result<Client,
         .pool_max_idle_per_host(keep)
         .tcp_nodelay(true);
     if let Some(file) = &options.ca_file {
-        builder = builder.tls_certs_merge(authorities(file)?);
+        builder = builder.tls_certs_merge(outgoing::authorities(file, "delivery.ca_file")?);
     }
     if let Some(file) = &options.client_cert {
-        builder = builder.identity(identity(file)?);
+        builder = builder.identity(outgoing::identity(file, "delivery.client_cert")?);
     }
     builder.build().map_err(|error| {
         let words = describe(error);
@@ -57,26 +58,6 @@ pub(in crate::agents) fn build(options: &Options, keep: usize) -> Result<Client,
             _ => format!("delivery.ca_file or delivery.client_cert cannot be used: {words}"),
         }
     })
-}
-
-fn authorities(file: &Path) -> Result<Vec<Certificate>, String> {
-    let certificates = Certificate::from_pem_bundle(&read(file, "delivery.ca_file")?).unwrap_or_default();
-    if certificates.is_empty() {
-        return Err(format!("delivery.ca_file: there is no certificate in PEM in {}", file.display()));
-    }
-    Ok(certificates)
-}
-
-fn identity(file: &Path) -> Result<Identity, String> {
-    Identity::from_pem(&read(file, "delivery.client_cert")?).map_err(|_| {
-        let wanted = "a certificate, those it was signed with, and its private key without a passphrase, all in PEM";
-        format!("delivery.client_cert: {} has to hold {wanted}", file.display())
-    })
-}
-
-/// The bytes of a file of the settings; an error names both.
-pub(in crate::agents) fn read(file: &Path, setting: &str) -> Result<Vec<u8>, String> {
-    fs::read(file).map_err(|error| format!("{setting}: {} cannot be read: {error}", file.display()))
 }
 
 /// Resolves names to what may be connected to, so that what is checked is what is used.

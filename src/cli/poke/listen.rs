@@ -5,7 +5,10 @@ use url::Url;
 use super::hook::HookArgs;
 use crate::{
     agents::amqp::Source,
-    cli::{Done, block_on_all_cores, failure::Failure, host_name, keeper::parse_ttl, logging, output, shutdown},
+    cli::{
+        Done, block_on_all_cores, client::TlsArgs, failure::Failure, host_name, keeper::parse_ttl, logging, output,
+        shutdown,
+    },
     client::secret,
     poke::{
         self, Listener, Options,
@@ -16,6 +19,7 @@ use crate::{
         upstream::{Noah, TTL},
     },
     settings::{LogFormat, address, parse_duration, refuse_exposed},
+    tls::{self, outgoing},
 };
 
 /// Where it listens unless told otherwise, and where it is looked at.
@@ -60,6 +64,17 @@ pub struct Listen {
     /// given it
     #[arg(long, value_name = "FILE", requires = "noah")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    noah_tls: TlsArgs,
+    /// The certificate to listen with as https://, and those it was signed with, in PEM
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, in PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Authorities of the certificates that clients may show, in PEM
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
     /// Listen beyond loopback, although nothing asks who a client is
     #[arg(long)]
     insecure: bool,
@@ -103,7 +118,7 @@ impl Listen {
 
     /// The file, with what is said here over it.
     fn options(self) -> Result<Options, Failure> {
-        let Config { listener, noah, trust, mut hooks } = match &self.config {
+        let Config { listener, noah, tls, trust, mut hooks } = match &self.config {
             Some(file) => Config::load(file).map_err(usage)?,
             None => Config::default(),
         };
@@ -116,17 +131,29 @@ impl Listen {
             ));
         }
         let hooks = config::resolve_all(hooks).map_err(usage)?;
+        let tls =
+            tls::Files::of(self.tls_cert.or(tls.cert), self.tls_key.or(tls.key), self.tls_client_ca.or(tls.client_ca));
+        let tls = tls.map_err(Failure::usage)?;
+        if !trust.subjects.is_empty() && tls.as_ref().is_none_or(|files| files.client_ca.is_none()) {
+            return Err(Failure::usage(
+                "trust.subjects is of no use without tls.client_ca: nobody can show a certificate",
+            ));
+        }
         let trust = trust.build().map_err(Failure::usage)?;
         let in_file = listener.listen.as_deref().map(parse_address).transpose();
         let in_file = in_file.map_err(|words| Failure::usage(format!("listener.listen is {words}")))?;
         let listen = self.listen.or(in_file).unwrap_or_else(|| address(USUAL).expect("it is an address"));
+        let given = self.noah_tls.files();
         let noah = NoahConfig {
             url: self.noah.or(noah.url),
             host: self.host.or(noah.host),
             advertise: self.advertise.or(noah.advertise),
             token_file: self.token_file.or(noah.token_file),
             ttl: self.ttl.or(noah.ttl),
+            ca_file: given.ca_file.or(noah.ca_file),
+            client_cert: given.client_cert.or(noah.client_cert),
         };
+        let noah_tls = outgoing::Files { ca_file: noah.ca_file.clone(), client_cert: noah.client_cert.clone() };
         let noah = registration(noah)?;
         // What Noah registers signs its pokes.
         if trust.is_open() && noah.is_none() {
@@ -151,6 +178,7 @@ impl Listen {
                 .as_ref()
                 .map(|noah| noah.url.as_str().trim_end_matches('/').to_owned())
                 .or_else(|| std::env::var("NOAH_URL").ok()),
+            noah_tls,
             tail_bytes: listener.tail_bytes.unwrap_or(poke::TAIL_BYTES),
             log_max_bytes,
             keep: Keep {
@@ -166,6 +194,7 @@ impl Listen {
             limiter: Limiter::new(rate, listener.burst),
             queues: queues.collect::<Result<_, _>>()?,
             noah,
+            tls,
             body_max_bytes: self.body_max_bytes.or(listener.body_max_bytes).unwrap_or(poke::BODY_MAX_BYTES),
             shutdown_deadline: self.shutdown_deadline.or(listener.shutdown_deadline).unwrap_or(DEADLINE),
         })
@@ -174,7 +203,7 @@ impl Listen {
 
 /// The Noah to register with, if there is one.
 fn registration(config: NoahConfig) -> Result<Option<Noah>, Failure> {
-    let NoahConfig { url: Some(url), host, advertise, token_file, ttl } = config else {
+    let NoahConfig { url: Some(url), host, advertise, token_file, ttl, ca_file, client_cert } = config else {
         let is_said =
             config.host.is_some() || config.advertise.is_some() || config.ttl.is_some() || config.token_file.is_some();
         let lost = || Failure::usage("[noah] has no url: what else is said there is of no use without it");
@@ -192,13 +221,14 @@ fn registration(config: NoahConfig) -> Result<Option<Noah>, Failure> {
         advertise: advertise.as_deref().map(|url| read("--advertise", url)).transpose()?,
         ttl,
         token: secret::find(token_file.as_deref())?,
+        tls: outgoing::Files { ca_file, client_cert },
     }))
 }
 
 async fn listen(options: Options) -> Done {
     let shutdown = shutdown::signalled()?;
     let listener = Listener::build(options).await.map_err(|problem| Failure::unmet(problem.to_string()))?;
-    output::text(&format!("listening on http://{}", listener.addr()))?;
+    output::text(&format!("listening on {}", listener.url()))?;
     listener.run_until(shutdown).await.map_err(|error| Failure::from_error("the listener failed", &error))
 }
 

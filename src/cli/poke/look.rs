@@ -7,7 +7,7 @@ use url::Url;
 use crate::{
     cli::{
         Done, block_on,
-        client::{Client, Request},
+        client::{Client, Request, TlsArgs},
         failure::Failure,
         output::{self, Output},
         table::Table,
@@ -35,6 +35,8 @@ struct Target {
     /// A file with one of the listener's tokens, to look from another machine
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -80,7 +82,7 @@ impl Command {
 impl Target {
     fn client(&self) -> Result<Client, Failure> {
         let secret = self.token_file.as_deref().map(secret::read).transpose()?;
-        Client::new(self.url.clone())?.with_token(secret.as_ref())
+        Client::with_tls(self.url.clone(), &self.tls.files())?.with_token(secret.as_ref())
     }
 }
 

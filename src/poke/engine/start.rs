@@ -23,6 +23,7 @@ use crate::{
         state::{Keep, Kept, State},
     },
     primitives::millis,
+    tls::outgoing,
 };
 
 /// What an engine is told besides its hooks.
@@ -32,6 +33,8 @@ pub struct Setup {
     pub state: PathBuf,
     /// The server that `noah` commands talk to.
     pub noah: Option<String>,
+    /// With which files.
+    pub noah_tls: outgoing::Files,
     /// How much of the end of the output is kept with a run.
     pub tail_bytes: usize,
     /// How much of the output of a run is kept in files.
@@ -84,6 +87,7 @@ impl Engine {
         }
         let around = Surroundings {
             noah: setup.noah,
+            noah_tls: setup.noah_tls,
             tail_bytes: setup.tail_bytes,
             log_max_bytes: setup.log_max_bytes,
             runs: state.runs(),

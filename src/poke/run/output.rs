@@ -195,7 +195,9 @@ mod tests {
     use super::*;
 
     fn live(tail_bytes: usize, log_max_bytes: u64, runs: &Path) -> Arc<Live> {
-        let around = super::super::Surroundings { noah: None, tail_bytes, log_max_bytes, runs: runs.to_owned() };
+        let noah_tls = crate::tls::outgoing::Files::default();
+        let runs = runs.to_owned();
+        let around = super::super::Surroundings { noah: None, noah_tls, tail_bytes, log_max_bytes, runs };
         Arc::new(Live::new(Uuid::new_v4(), &around))
     }
 

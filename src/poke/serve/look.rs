@@ -80,7 +80,7 @@ pub(super) async fn look(request: &HttpRequest, shared: &Shared) -> Result {
         return Ok(json(StatusCode::OK, &json!({ "result": "success" })));
     }
     let peer = take::peer(request);
-    shared.trust.check_reader(request.headers(), peer)?;
+    shared.trust.check_reader(request.headers(), &peer)?;
     refuse_borrowed_names(request)?;
     let engine = &shared.engine;
     match what {
@@ -157,7 +157,7 @@ fn refuse_borrowed_names(request: &HttpRequest) -> std::result::Result<(), Refus
         Ok(_) => true,
         Err(_) => name.is_empty(),
     };
-    if is_own || !take::peer(request).is_loopback() || request.headers().contains_key(header::AUTHORIZATION) {
+    if is_own || !take::peer(request).address.is_loopback() || request.headers().contains_key(header::AUTHORIZATION) {
         return Ok(());
     }
     Err(Refused::new(

@@ -25,6 +25,7 @@ use crate::{
         engine::{Accepted, Aim, Taken},
         event::Event,
         record::RunJson,
+        trust::Peer,
     },
     primitives::millis,
 };
@@ -37,20 +38,20 @@ type Result = std::result::Result<HttpResponse, Refused>;
 /// Takes a poke, or says why not. What is refused leaves one line in the log, and nothing of its body.
 pub(super) async fn take(request: &HttpRequest, payload: Payload, shared: &Shared) -> Result {
     let peer = peer(request);
-    let taken = understand(request, payload, shared, peer).await;
+    let taken = understand(request, payload, shared, &peer).await;
     taken.inspect_err(|refused| {
         let status = refused.status.as_u16();
-        tracing::warn!(%peer, path = request.path(), status, reason = refused.message, "a poke is refused");
+        tracing::warn!(peer = %peer.address, path = request.path(), status, reason = refused.message, "a poke is refused");
     })
 }
 
-async fn understand(request: &HttpRequest, payload: Payload, shared: &Shared, peer: IpAddr) -> Result {
+async fn understand(request: &HttpRequest, payload: Payload, shared: &Shared, peer: &Peer<'_>) -> Result {
     let head = request.headers();
     // A page in a browser on this node can send a plain POST anywhere; machines that poke say no such thing.
     if head.contains_key(header::ORIGIN) {
         return Err(Refused::new(StatusCode::FORBIDDEN, "Pokes from web pages are refused", "send it from a program"));
     }
-    if let Err(often) = shared.limiter.take(peer, Instant::now()) {
+    if let Err(often) = shared.limiter.take(peer.address, Instant::now()) {
         let refused = Refused::new(
             StatusCode::TOO_MANY_REQUESTS,
             "This address pokes too often",
@@ -91,9 +92,10 @@ async fn turn<'a>(head: &HeaderMap, shared: &'a Shared) -> std::result::Result<O
 }
 
 /// Where a request comes from.
-pub(super) fn peer(request: &HttpRequest) -> IpAddr {
+pub(super) fn peer(request: &HttpRequest) -> Peer<'_> {
     // A socket that is gone already has no peer, and gets no answer either.
-    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical())
+    let address = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
+    Peer { address, subject: request.conn_data() }
 }
 
 async fn read(payload: Payload, limit: usize) -> std::result::Result<Bytes, Refused> {

@@ -9,13 +9,15 @@ pub enum Refusal {
     /// Only programs on this machine may look.
     #[error("This can be looked at on the machine itself only")]
     NotFromHere,
-    /// There is no signature and no token.
+    /// There is no signature, no token and no certificate.
     #[error("Nothing says who sent this")]
     Unproven {
         /// Whether a signature would do,
         signature: bool,
-        /// and whether a token would.
+        /// whether a token would,
         token: bool,
+        /// and whether a client certificate.
+        certificate: bool,
     },
     /// The signature is not by one of the secrets, or not of this request.
     #[error("The signature is not right")]
@@ -58,11 +60,14 @@ impl Refusal {
             Self::NotFromHere => {
                 "with a token in the listener's settings (trust.tokens) it can be looked at from elsewhere"
             }
-            Self::Unproven { signature: true, token: true } => {
+            Self::Unproven { signature: true, token: true, .. } => {
                 "sign it as Standard Webhooks has it, or send a bearer token"
             }
-            Self::Unproven { signature: true, token: false } => "sign it as Standard Webhooks has it",
-            Self::Unproven { .. } => "send a token: Authorization: Bearer …",
+            Self::Unproven { signature: true, .. } => "sign it as Standard Webhooks has it",
+            Self::Unproven { token: true, .. } => "send a token: Authorization: Bearer …",
+            Self::Unproven { .. } => {
+                "show a client certificate whose subject is in the listener's settings (trust.subjects)"
+            }
             Self::Signature => {
                 "the sender's secret has to be one of the listener's, and nothing may change the body on the way"
             }

@@ -29,6 +29,8 @@ pub struct TrustSettings {
     pub tokens: Vec<Hidden>,
     /// A file with more of them, one a line.
     pub tokens_file: Option<PathBuf>,
+    /// Subjects of client certificates, as RFC 4514 writes them.
+    pub subjects: Vec<String>,
     /// The addresses that may poke at all, as networks (`10.0.0.0/8`) or single ones; none is all.
     #[serde(deserialize_with = "networks")]
     pub sources: Vec<IpNet>,
@@ -44,6 +46,7 @@ impl Default for TrustSettings {
             secrets_file: None,
             tokens: Vec::new(),
             tokens_file: None,
+            subjects: Vec::new(),
             sources: Vec::new(),
             tolerance: Duration::from_secs(300),
         }
@@ -66,9 +69,13 @@ impl TrustSettings {
         if self.tolerance < Duration::from_secs(1) {
             return Err("trust.tolerance is too short: no request comes in less than a second for sure".to_owned());
         }
+        if self.subjects.iter().any(String::is_empty) {
+            return Err("trust.subjects: one is empty; a subject is written CN=noah,O=Example".to_owned());
+        }
         Ok(Trust {
             keys: secrets.iter().map(key).collect::<Result<_, _>>()?,
             tokens: Tokens::new(tokens.iter().map(Hidden::reveal)),
+            subjects: self.subjects.clone(),
             sources: self.sources.clone(),
             tolerance: self.tolerance,
         })

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     client::Client,
     primitives::{Hidden, Name, Pattern, SigningKey, encode_segment},
+    tls::outgoing,
 };
 pub use key::key;
 
@@ -43,6 +44,17 @@ pub struct Noah {
     pub ttl: Duration,
     /// The secret of the token that it shows there.
     pub token: Option<Hidden>,
+    /// With which files it is reached, when it is `https://`.
+    pub tls: outgoing::Files,
+}
+
+/// Where a listener listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Own {
+    /// The address,
+    pub addr: SocketAddr,
+    /// and whether it speaks TLS there.
+    pub tls: bool,
 }
 
 /// The Noah of a listener, and what it is told.
@@ -65,19 +77,19 @@ struct Wanted {
 }
 
 impl Upstream {
-    /// What is to be told to `noah` by the listener at `addr` whose pokes are signed with `key`. Nothing is sent yet.
+    /// What is to be told to `noah` by the listener at `own` whose pokes are signed with `key`. Nothing is sent yet.
     ///
     /// # Errors
     /// Noah could not reach the listener there, or something cannot be a name or a URL.
-    pub fn new(noah: Noah, engine: Arc<Engine>, addr: SocketAddr, key: SigningKey) -> Result<Self, Problem> {
-        let Noah { url, host, advertise, ttl, token } = noah;
+    pub fn new(noah: Noah, engine: Arc<Engine>, own: Own, key: SigningKey) -> Result<Self, Problem> {
+        let Noah { url, host, advertise, ttl, token, tls } = noah;
         Name::parse(&host).map_err(|error| Problem::new(format!("{host:?} cannot be the name of a host: {error}")))?;
-        let own = advertised(advertise, addr, &url)?;
+        let own = advertised(advertise, own, &url)?;
         let watches: Vec<Wanted> = engine.hooks().iter().flat_map(|hook| wanted(hook, &own)).collect();
         if watches.is_empty() {
             tracing::warn!("no hook has a pattern, so nothing is watched; --watch //noah/… names one");
         }
-        let client = Client::new(url).and_then(|client| client.with_token(token.as_ref()));
+        let client = Client::with_tls(url, &tls).and_then(|client| client.with_token(token.as_ref()));
         let client = client.map_err(|failure| Problem::new(failure.to_string()))?;
         Ok(Self { client, host, ttl, engine, watches, key })
     }
@@ -103,14 +115,16 @@ impl Upstream {
 }
 
 /// The URL of the listener as Noah reaches it.
-fn advertised(advertise: Option<Url>, addr: SocketAddr, noah: &Url) -> Result<Url, Problem> {
+fn advertised(advertise: Option<Url>, own: Own, noah: &Url) -> Result<Url, Problem> {
+    let Own { addr, tls } = own;
     if let Some(url) = advertise {
         let fits = ["http", "https"].contains(&url.scheme()) && url.has_host() && url.query().is_none();
         return fits.then_some(url).ok_or_else(|| Problem::new("--advertise is written http://HOST:PORT"));
     }
     let refuse = |why: &str| {
         Err(Problem::new(format!(
-            "{why}: say how Noah reaches this listener, as --advertise http://HOST:{}",
+            "{why}: say how Noah reaches this listener, as --advertise {}://HOST:{}",
+            crate::tls::scheme(tls),
             addr.port()
         )))
     };
@@ -126,7 +140,7 @@ fn advertised(advertise: Option<Url>, addr: SocketAddr, noah: &Url) -> Result<Ur
     if addr.ip().is_loopback() && !noah_is_here {
         return refuse("the listener is on loopback, and Noah is on another machine");
     }
-    Url::parse(&format!("http://{addr}")).map_err(|error| Problem::new(error.to_string()))
+    Url::parse(&format!("{}://{addr}", crate::tls::scheme(tls))).map_err(|error| Problem::new(error.to_string()))
 }
 
 /// The watches of a hook. One pattern that covers another is enough: nobody is told twice.
@@ -176,7 +190,8 @@ mod tests {
 
     fn refused(advertise: Option<&str>, addr: &str, noah: &str) -> Option<String> {
         let advertise = advertise.map(|url| url.parse().unwrap());
-        advertised(advertise, addr.parse().unwrap(), &noah.parse().unwrap()).err().map(|problem| problem.to_string())
+        let own = Own { addr: addr.parse().unwrap(), tls: false };
+        advertised(advertise, own, &noah.parse().unwrap()).err().map(|problem| problem.to_string())
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::{path::Path, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisError,
-    RedisResult, Value, aio::MultiplexedConnection,
+    RedisResult, TlsCertificates, Value, aio::MultiplexedConnection,
 };
 
 use super::{Settings, StoreError, address::Node};
+use crate::tls::outgoing::with_those_of_the_machine;
 
 /// Where it is, and what is said there.
 pub(super) struct Door {
@@ -16,8 +17,15 @@ pub(super) struct Door {
 }
 
 /// The one place where clients are made, of Redis and of its Sentinels.
-fn client(info: ConnectionInfo, _settings: &Settings) -> Result<Client, StoreError> {
-    Client::open(info).map_err(|error| StoreError::Misconfigured(format!("the address of the Redis store: {error}")))
+fn client(info: ConnectionInfo, settings: &Settings) -> Result<Client, StoreError> {
+    let client = match (info.addr(), &settings.ca_file) {
+        (ConnectionAddr::TcpTls { .. }, Some(file)) => {
+            let root_cert = with_those_of_the_machine(file, "store_ca_file").map_err(StoreError::Misconfigured)?;
+            Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(root_cert) })
+        }
+        _ => Client::open(info),
+    };
+    client.map_err(|error| StoreError::Misconfigured(format!("the address of the Redis store: {error}")))
 }
 
 /// The address of one of several nodes that are all reached alike.

@@ -44,6 +44,8 @@ pub struct Settings {
     pub sentinel_user: Option<String>,
     /// and a file with the password they ask for.
     pub sentinel_password_file: Option<PathBuf>,
+    /// Authorities of `rediss://` besides those that the machine trusts, in PEM. It is read for each connection.
+    pub ca_file: Option<PathBuf>,
     /// Whether a commit waits for replicas.
     pub wait: Option<Wait>,
 }
