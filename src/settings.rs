@@ -33,6 +33,8 @@ pub struct Settings {
     pub api: bool,
     /// `[tls]`: with what the API is served over TLS.
     pub tls: Option<tls::Files>,
+    /// The keys that the secrets of watches are sealed under.
+    pub secrets_key_file: Option<PathBuf>,
     /// Whether this process delivers to watches' endpoints.
     pub agents: bool,
     /// The directory of plug-ins.

@@ -239,6 +239,10 @@ pub struct Turn<'a> {
 impl Turn<'_> {
     /// Makes the attempt.
     pub async fn deliver(self, delivery: &Delivery) -> Outcome {
+        // Whoever got here without asking: nothing goes out unsigned.
+        if let Some(why) = &self.watch.unopened {
+            return Outcome::failed(why.as_str());
+        }
         match &self.agent {
             Some((agent, _turn)) => agent.deliver(self.watch, delivery).await,
             None => Outcome::failed(NOBODY),

@@ -23,6 +23,7 @@ mod migrate;
 mod output;
 mod poke;
 mod put;
+mod secrets;
 mod serve;
 mod session;
 mod shutdown;
@@ -90,6 +91,9 @@ enum Command {
     Token(token::Command),
     Whoami(whoami::Args),
     Denials(denials::Args),
+    /// Seal the secrets of watches under another key, and see under which they are
+    #[command(subcommand)]
+    Secrets(secrets::Command),
     /// Bring the schema of a store up to date
     Migrate(migrate::Args),
     /// Save everything that is in a store as one file, and restore it
@@ -122,6 +126,7 @@ pub fn run() -> ExitCode {
         Command::Token(command) => command.run(),
         Command::Whoami(args) => args.run(),
         Command::Denials(args) => args.run(),
+        Command::Secrets(command) => command.run(),
         Command::Migrate(args) => args.run(),
         Command::Snapshot(command) => command.run(),
         Command::Version => version::run(),

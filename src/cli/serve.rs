@@ -55,6 +55,9 @@ pub struct Args {
     /// What a write survives: always, everysec or none
     #[arg(long, value_name = "WORD")]
     durability: Option<String>,
+    /// The keys that secrets of watches are sealed under, one a line: openssl rand -base64 32
+    #[arg(long, value_name = "FILE")]
+    secrets_key_file: Option<String>,
     /// Serve the API only, and deliver nothing
     #[arg(long)]
     no_agents: bool,
@@ -164,6 +167,7 @@ impl Args {
             ("store_ca_file", self.store_ca_file),
             ("namespace", self.namespace),
             ("durability", self.durability),
+            ("secrets_key_file", self.secrets_key_file),
             ("agents", self.no_agents.then(|| "false".to_owned())),
             ("plugins", self.plugins),
             ("tls.cert", self.tls_cert),
@@ -210,6 +214,12 @@ impl Args {
 }
 
 async fn serve(settings: &Settings) -> Done {
+    if settings.secrets_key_file.is_none() {
+        tracing::warn!(
+            "the secrets and header values of watches are stored in the clear: set secrets_key_file to a file with a key, \
+             which `openssl rand -base64 32` makes"
+        );
+    }
     let mut application = start(settings).await?;
     if let Some(first) = application.first_token() {
         tokio::spawn(async move {

@@ -22,7 +22,7 @@ use crate::{
     access::Access,
     agents::Agents,
     primitives::{
-        Check, Collection, Committed, Error, Frame, Key, Lifetime, Pattern, Plan, Record, When, application,
+        Check, Collection, Committed, Error, Frame, Key, Keyring, Lifetime, Pattern, Plan, Record, When, application,
         configuration, ephemeral, host, link, service, session, tag, watch,
     },
     store::{Feed, Store, StoreError},
@@ -44,6 +44,8 @@ pub struct Api {
     pub(super) probe: Option<Probe>,
     pub(super) ephemeral_max_bytes: usize,
     agents: Agents,
+    /// What the secrets of watches are sealed with.
+    keys: Keyring,
     registering: Arc<Semaphore>,
     pub(super) stopping: Receiver<bool>,
 }
@@ -69,9 +71,16 @@ impl Api {
             probe,
             ephemeral_max_bytes,
             agents,
+            keys: Keyring::default(),
             registering: Arc::new(Semaphore::new(1)),
             stopping,
         }
+    }
+
+    /// The same, which seals the secrets of watches with these keys.
+    #[must_use]
+    pub fn sealing(self, keys: Keyring) -> Self {
+        Self { keys, ..self }
     }
 
     /// Answers one request.
@@ -282,7 +291,7 @@ impl Api {
         while start.elapsed() < TRY {
             let read = self.store.read(&watch::before_put(wanted)).await?;
             let owner = self.access.owner(&request.caller);
-            let mut plan = watch::put(wanted, read, object.clone(), lifetime, &owner, &request.when)?;
+            let mut plan = watch::put(wanted, read, object.clone(), lifetime, &owner, &request.when, &self.keys)?;
             match self.store_plan(request, &mut plan).await {
                 Ok(done) => return Ok(done),
                 Err(StoreError::Refused { check, revision, head }) => match plan.refusal(check, revision) {

@@ -18,14 +18,11 @@ use crate::{
     access::{self, Access, Credentials, First, Identity, Shown},
     primitives::Hidden,
     settings::Settings,
+    tls::PeerSubject,
 };
 
 /// The headers by which a proxy says that it passes on the request of somebody else.
 const FORWARDED: [HeaderName; 3] = [header::FORWARDED, header::X_FORWARDED_FOR, HeaderName::from_static("x-real-ip")];
-
-/// The subject of the client certificate that was verified on a connection, where it belongs to the connection's data.
-#[derive(Debug, Clone)]
-pub struct Subject(pub String);
 
 /// What those may do who show nothing.
 pub fn anonymous(settings: &Settings) -> access::Anonymous {
@@ -84,7 +81,12 @@ fn shown(request: &HttpRequest, looked_at: bool) -> Shown<'_> {
         (Some(value), None) => credentials(value),
         (Some(_), Some(_)) => Credentials::Unreadable,
     };
-    Shown { peer, forwarded, credentials, subject: request.conn_data::<Subject>().map(|subject| subject.0.as_str()) }
+    Shown {
+        peer,
+        forwarded,
+        credentials,
+        subject: request.conn_data::<PeerSubject>().map(|subject| subject.0.as_str()),
+    }
 }
 
 /// A secret as a header carries it: behind `Bearer`, or as the password of `Basic`.

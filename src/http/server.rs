@@ -35,11 +35,14 @@ use super::{
 use crate::{
     access::{Access, FirstToken, Identity},
     agents::Agents,
-    primitives::{Denial, Error},
+    primitives::{Denial, Error, Keyring},
     settings::Settings,
     store::{self, DenialWriter, Denials, Feed, Store, Sweeper, Trimmer},
     tls::{self, Incoming, Stream},
-    watches::{self, Dispatcher, Schedule},
+    watches::{
+        self, Dispatcher, Schedule,
+        sealing::{self, Sealing},
+    },
 };
 
 /// The header that names a request in the log; a client's own name for it is kept.
@@ -77,7 +80,7 @@ struct Context {
 }
 
 /// How this process delivers.
-fn dispatching(settings: &Settings) -> watches::Options {
+fn dispatching(settings: &Settings, keys: Keyring) -> watches::Options {
     let delivery = &settings.delivery;
     let schedule = Schedule {
         first: delivery.retry_first,
@@ -89,7 +92,7 @@ fn dispatching(settings: &Settings) -> watches::Options {
     // Well within what the log keeps.
     let retention = &settings.retention;
     let move_along = ((retention.events / 4).max(1), (retention.age / 4).min(Duration::from_secs(600)));
-    watches::Options { name, schedule, move_along }
+    watches::Options { name, schedule, move_along, keys }
 }
 
 impl Application {
@@ -102,6 +105,7 @@ impl Application {
             .map_err(|error| format!("cannot listen on {}: {error}; is another noah running?", settings.listen))?;
         let addr = listener.local_addr()?;
         let tls = settings.tls.clone().map(tls::Acceptor::load).transpose()?;
+        let keys = sealing::keys(settings.secrets_key_file.as_deref())?;
         let store = store::open(&settings.store).await?;
         // Whoever serves the API keeps the clock of leases: who renews them has to come by here.
         let sweeper = match settings.api {
@@ -113,10 +117,18 @@ impl Application {
         let first_token = guard::first_tokens(settings)?.make(Arc::clone(&store)).await?;
         let access = Access::start(Arc::clone(&store), feed.clone(), guard::anonymous(settings)).await;
         let agents = Agents::new(&settings.agent_options())?;
-        let dispatcher = settings
-            .agents
-            .then(|| Dispatcher::start(Arc::clone(&store), Arc::clone(&access), agents.clone(), dispatching(settings)));
+        let dispatcher = settings.agents.then(|| {
+            Dispatcher::start(
+                Arc::clone(&store),
+                Arc::clone(&access),
+                agents.clone(),
+                dispatching(settings, keys.clone()),
+            )
+        });
         let denials = DenialWriter::start(Arc::clone(&store));
+        if settings.api && keys.first().is_some() {
+            tokio::spawn(tell_of_unsealed(Arc::clone(&store), keys.clone()));
+        }
         let trimmer = Trimmer::start(Arc::clone(&store), settings.retention);
         let stop = watch::Sender::new(false);
         let context = Context {
@@ -128,7 +140,8 @@ impl Application {
                 dispatcher.as_ref().map(Dispatcher::probe),
                 stop.subscribe(),
                 settings.ephemeral_max_bytes,
-            ),
+            )
+            .sealing(keys),
             access,
             denials: denials.denials(),
             has_api: settings.api,
@@ -209,6 +222,20 @@ impl Application {
         }
         tracing::info!(took = ?start.elapsed(), "stopped");
         Ok(())
+    }
+}
+
+/// Tells of watches whose secrets the keys do not cover, if there are any.
+async fn tell_of_unsealed(store: Arc<dyn Store>, keys: Keyring) {
+    match sealing::survey(store.as_ref(), &keys).await {
+        Ok(Sealing { clear: 0, older: 0, unopened: 0, .. }) => {}
+        Ok(Sealing { clear, older, unopened, .. }) => tracing::warn!(
+            clear,
+            under_another_key = older,
+            not_to_be_opened = unopened,
+            "not all secrets of watches are sealed under the first key of secrets_key_file; `noah secrets reseal` does it"
+        ),
+        Err(error) => tracing::debug!(%error, "how the secrets of watches are kept is not known"),
     }
 }
 

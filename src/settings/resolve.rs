@@ -34,6 +34,7 @@ pub(super) fn resolve(layers: &Layers, port: Option<u16>) -> Result<Settings, Se
         store: store_options(layers)?,
         api: true,
         tls: tls(layers)?,
+        secrets_key_file: file(layers, "secrets_key_file")?,
         agents: flag(layers, "agents")?,
         plugins: directory(layers, "plugins")?,
         insecure: flag(layers, "insecure")?,

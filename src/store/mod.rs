@@ -254,6 +254,12 @@ pub trait Store: Send + Sync + 'static {
     /// time; what the last one has left goes.
     async fn load(&self, load: &Load) -> Result<(), StoreError>;
 
+    /// Removes what is left of values that were overwritten from where it keeps its files, as far as that is its to do. It
+    /// may take long, and others may have to wait for it.
+    async fn scrub(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Whether the store can work now.
     async fn ready(&self) -> Result<(), StoreError>;
 

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     access::Access,
     agents::Agents,
-    primitives::{Hold, millis},
+    primitives::{Hold, Keyring, millis},
     store::Store,
 };
 
@@ -32,6 +32,8 @@ pub struct Options {
     /// After how many events at most, and after which time, watches that none of them was for are moved along. It is
     /// less than the log keeps: a cursor that fell out of it would look like a gap.
     pub move_along: (u64, Duration),
+    /// What opens the watches' secrets.
+    pub keys: Keyring,
 }
 
 /// Reads the log and hands its events to the watches that this process holds.
@@ -109,6 +111,7 @@ async fn run(
         store: Arc::clone(&store),
         access,
         agents,
+        keys: options.keys,
         schedule: options.schedule,
         cursors: Arc::clone(&cursors),
         metrics,

@@ -16,6 +16,7 @@ mod owner;
 mod present;
 mod registry;
 mod schedule;
+pub mod sealing;
 mod status;
 mod takeover;
 mod trie;

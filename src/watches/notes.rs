@@ -23,6 +23,9 @@ pub struct Notes {
     /// Whether a watch that begins with what is there has been told all of that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub present: bool,
+    /// Whether its owner lacks the key of its secret.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sealed: bool,
     /// How many events its owner might not be told of.
     #[serde(skip_serializing_if = "is_none")]
     pub withheld: u64,
@@ -55,6 +58,17 @@ impl Notes {
         self.since.get_or_insert(now);
         self.next = next;
         self.error = Some(Box::new((why.to_owned(), now)));
+    }
+
+    /// Why its secret is not known to its owner, or that it is; whether that is news.
+    pub fn unopened(&mut self, why: Option<&str>, now: i64) -> bool {
+        let known = self.error.as_ref().is_some_and(|error| Some(error.0.as_str()) == why);
+        let news = self.sealed != why.is_some() || (why.is_some() && !known);
+        self.sealed = why.is_some();
+        if let Some(why) = why.filter(|_| news) {
+            self.error = Some(Box::new((why.to_owned(), now)));
+        }
+        news
     }
 
     /// The event behind the cursor is dealt with; when it was delivered, if it was.

@@ -125,7 +125,7 @@ impl Registry {
             return None;
         }
         self.remove(&record.key);
-        let Some(watch) = watch::stored(record, &shared.agents.schemes()) else {
+        let Some(watch) = watch::stored(record, &shared.agents.schemes(), &shared.keys) else {
             tracing::warn!(watch = %record.id, "no agent here delivers to the endpoint of this watch");
             return None;
         };
@@ -137,6 +137,7 @@ impl Registry {
         if watch::is_orphaned(record) {
             watched.collapse();
         }
+        watched.note_unopened(shared);
         self.by_number.insert(number, Arc::clone(&watched));
         Some(watched)
     }

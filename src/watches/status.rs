@@ -17,7 +17,7 @@ const PAGE: usize = 1_000;
 /// How a watch is doing.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
-    /// `paused`, `retrying`, `behind` or `current`.
+    /// `paused`, `sealed` (its owner lacks the key of its secret), `retrying`, `behind` or `current`.
     pub state: &'static str,
     /// The last revision that is dealt with.
     pub cursor: u64,
@@ -65,6 +65,7 @@ fn status(record: &Record, lag: u64, counted_from: u64, dead_letters: usize) -> 
     Status {
         state: match lag {
             _ if watch::paused(record).is_some() => "paused",
+            _ if notes.sealed => "sealed",
             _ if notes.attempts > 0 => "retrying",
             0 => "current",
             _ => "behind",

@@ -99,6 +99,16 @@ impl Watched {
         }
     }
 
+    /// Writes down why its secret is not known here, or that it is.
+    pub(super) fn note_unopened(self: &Arc<Self>, shared: &Shared) {
+        if let Some(why) = &self.watch.unopened {
+            tracing::error!(watch = %self.id, endpoint = %self.watch.endpoint, why, "nothing is delivered for this watch until it is");
+        }
+        if self.state().notes.unopened(self.watch.unopened.as_deref(), millis()) {
+            self.save(shared);
+        }
+    }
+
     pub(super) fn cursor(&self) -> u64 {
         self.state().cursor
     }
@@ -228,7 +238,11 @@ impl Watched {
     }
 
     fn start(self: &Arc<Self>, state: &mut State, shared: &Arc<Shared>) {
-        if !state.paused && !state.held_back && !std::mem::replace(&mut state.working, true) {
+        if !state.paused
+            && !state.held_back
+            && self.watch.unopened.is_none()
+            && !std::mem::replace(&mut state.working, true)
+        {
             tokio::spawn(Arc::clone(self).work(Arc::clone(shared)));
         }
     }
@@ -307,7 +321,8 @@ impl Watched {
         let is_over = self.is_over(shared);
         let mut state = self.state();
         // Looked at under the same lock: whoever resumes it sees a worker that goes on, or none.
-        let step = if is_over || state.paused { Step::End } else { self.step(&mut state) };
+        let step =
+            if is_over || state.paused || self.watch.unopened.is_some() { Step::End } else { self.step(&mut state) };
         if matches!(step, Step::End) {
             state.working = false;
         }

@@ -18,7 +18,7 @@ use crate::{
     access::Access,
     agents::{Agents, Delivery, Outcome, Turn},
     primitives::{
-        Plan, Record,
+        Keyring, Plan, Record,
         dead_letter::{self, Letter},
         millis, watch,
     },
@@ -51,6 +51,8 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) access: Arc<Access>,
     pub(super) agents: Agents,
+    /// What opens the watches' secrets.
+    pub(super) keys: Keyring,
     pub(super) schedule: Schedule,
     pub(super) cursors: Arc<Cursors>,
     pub(super) metrics: Arc<Metrics>,

@@ -102,7 +102,8 @@ impl Poke {
             .expect("noah starts");
         let mut poke = Self { directory, process, address: String::new() };
         let said = poke.wait_for("stdout", |text| text[before..].contains('\n'));
-        let address = said[before..].lines().next().and_then(|line| line.strip_prefix("listening on http://"));
+        let first = said[before..].lines().next().and_then(|line| line.strip_prefix("listening on http"));
+        let address = first.and_then(|rest| Some(rest.split_once("://")?.1));
         poke.address = address.expect("the first line says where it listens").to_owned();
         poke
     }

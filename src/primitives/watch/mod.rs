@@ -2,6 +2,7 @@
 
 mod options;
 mod owner;
+mod sealed;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Serialize, ser::SerializeMap};
@@ -9,13 +10,14 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Check, Collection, Committed, Edit, Ending, Endpoint, Error, Frame, Hidden, Key, Lifetime, List, Name, Op, Params,
-    Pattern, Plan, Query, Reading, Record, Segment, Select, SigningKey, View, When, dead_letter, decode_segment,
-    service,
+    Check, Collection, Committed, Edit, Ending, Endpoint, Error, Frame, Hidden, Key, Keyring, Lifetime, List, Name, Op,
+    Params, Pattern, Plan, Query, Reading, Record, Segment, Select, SigningKey, View, When, dead_letter,
+    decode_segment, service,
 };
 use options::Options;
 pub use options::{Content, Deliver, From};
 pub use owner::Owner;
+pub use sealed::{Kept, kept, reseal};
 
 const PATTERN: &str = "pattern";
 const ENDPOINT: &str = "endpoint";
@@ -50,6 +52,8 @@ pub struct Watch {
     pub secret: Option<SigningKey>,
     /// Headers that an HTTP request carries besides its own: names in lower case, and values.
     pub headers: Vec<(String, Hidden)>,
+    /// Why its secret or its headers are not known here: without them nothing is delivered for it.
+    pub unopened: Option<String>,
 }
 
 /// A watch to be registered.
@@ -72,6 +76,7 @@ impl Watch {
             content: Content::default(),
             secret: None,
             headers: Vec::new(),
+            unopened: None,
         }
     }
 }
@@ -135,7 +140,8 @@ pub fn before_put(wanted: &Registration) -> [Query; 1] {
     [Query::List(List::of(Select::all(siblings(&wanted.watch.endpoint))))]
 }
 
-/// Registers a watch of an owner, given what [`before_put`] read. The plan holds only while that is all there is: when
+/// Registers a watch of an owner, given what [`before_put`] read; its secret and headers are sealed with these keys. The
+/// plan holds only while that is all there is: when
 /// [`Error::Contended`] comes of it, it has to be read again.
 ///
 /// A watch that is tied to a session is paused at the end of that. Its owner registers it again, as it was, and it goes on.
@@ -146,6 +152,7 @@ pub fn put(
     lifetime: &Lifetime,
     owner: &Owner,
     when: &When,
+    keys: &Keyring,
 ) -> Result<Plan, Error> {
     let Registration { watch, options } = wanted;
     let head = read.revision;
@@ -168,12 +175,19 @@ pub fn put(
     let edit =
         Edit::default().set(PATTERN, watch.pattern.as_str()).set(ENDPOINT, watch.endpoint.as_str()).join(index.clone());
     let edit = options.store(edit);
-    if returns && !existing.is_some_and(|watch| options::are_those_of(watch, &edit)) {
+    let before = existing.filter(|_| returns);
+    let opened = before.map(|watch| sealed::opened(watch, keys)).transpose();
+    let opened = opened.map_err(|why| Error::Refused {
+        words: format!("The watch's secret cannot be looked at: {why}"),
+        hint: "give the server the key, or delete the watch and register it anew",
+    })?;
+    if opened.is_some_and(|watch| !options::are_those_of(&watch, &edit)) {
         return Err(Error::Refused {
             words: OTHER_OPTIONS.to_owned(),
             hint: "give it the options that it has, or delete it first; a secret that was generated is given as it is",
         });
     }
+    let edit = sealed::seal(edit, &key, before, keys);
     let edit = match owner.field() {
         Some((field, owner)) => edit.set(field, owner),
         None => edit,
@@ -339,12 +353,12 @@ pub fn patterns_of(name: &str) -> Vec<Pattern> {
     keys_of(name).iter().filter_map(pattern_at).collect()
 }
 
-/// The pattern and the endpoint of a stored watch, if this version still understands both.
+/// The pattern and the endpoint of a stored watch, if this version still understands both, and what these keys open.
 #[must_use]
-pub fn stored(record: &Record, schemes: &[&str]) -> Option<Watch> {
+pub fn stored(record: &Record, schemes: &[&str], keys: &Keyring) -> Option<Watch> {
     let pattern = Pattern::parse(record.text(PATTERN)).ok()?;
     let mut watch = Watch::plain(pattern, Endpoint::parse(record.text(ENDPOINT), schemes).ok()?);
-    options::restore(&mut watch, record);
+    options::restore(&mut watch, record, keys);
     Some(watch)
 }
 

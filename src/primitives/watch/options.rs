@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{ENDPOINT, Watch};
-use crate::primitives::{Edit, Error, Hidden, Params, Record, SigningKey, header};
+use crate::primitives::{Edit, Error, Hidden, Keyring, Params, Record, SigningKey, header};
 
 /// The optional keys of a registration.
 pub(super) const KEYS: &[&str] = &[DELIVER, FROM, SECRET, HEADERS, CONTENT];
@@ -127,12 +127,30 @@ fn json<T: serde::Serialize>(value: &T) -> Vec<u8> {
 }
 
 /// Reads the options of a stored watch into it.
-pub(super) fn restore(watch: &mut Watch, record: &Record) {
+pub(super) fn restore(watch: &mut Watch, record: &Record, keys: &Keyring) {
     watch.deliver = if record.text(DELIVER) == "latest" { Deliver::Latest } else { Deliver::All };
     watch.content = if record.text(CONTENT) == "cloudevents" { Content::CloudEvents } else { Content::Noah };
     watch.from_current = record.text(FROM) == "current";
-    watch.secret = SigningKey::parse(record.text(PRIVATE_SECRET)).ok();
-    let headers: BTreeMap<String, String> = serde_json::from_str(record.text(PRIVATE_HEADERS)).unwrap_or_default();
+    let private = |told: &str, name: &str| match record.fields.contains_key(told) {
+        true => super::sealed::open(record, name, keys).map(Some),
+        false => Ok(None),
+    };
+    let secret = private(SIGNED, PRIVATE_SECRET).and_then(|text| {
+        let key = text.map(|text| SigningKey::parse(&text)).transpose();
+        key.map_err(|_| "it is no secret".to_owned())
+    });
+    let headers = private(HEADERS, PRIVATE_HEADERS).and_then(|text| {
+        let headers = text.map(|text| serde_json::from_str::<BTreeMap<String, String>>(&text)).transpose();
+        headers.map_err(|_| "they are no headers".to_owned())
+    });
+    // Without its secret it would be sent unsigned, and without its headers to whoever asks for them in vain.
+    watch.unopened = match (&secret, &headers) {
+        (Err(why), _) => Some(format!("the watch's secret cannot be had: {why}")),
+        (_, Err(why)) => Some(format!("the watch's headers cannot be had: {why}")),
+        _ => None,
+    };
+    watch.secret = secret.unwrap_or_default();
+    let headers = headers.unwrap_or_default().unwrap_or_default();
     watch.headers = headers.into_iter().map(|(name, value)| (name, Hidden::new(value))).collect();
 }
 

@@ -1,5 +1,6 @@
 //! The guard in front of AMQP, Redis and ZeroMQ.
 
+use noah::agents::amqp::Source;
 use serde_json::json;
 use zeromq::{PullSocket, Socket, SocketRecv};
 
@@ -111,6 +112,11 @@ async fn a_broker_is_connected_to_where_its_name_may_lead_and_its_certificate_mu
     let noah = noah_with_hosts(hosts, &["--delivery-ca-file", file.to_str().unwrap()]).await;
     is_delivered(&noah, &watched(&noah, &at("localhost")).await).await;
     fails(&noah, &watched(&noah, &at("broker.example")).await, "not valid for name \"broker.example\"").await;
+    // A listener's queue as well.
+    let queue = format!("amqps://localhost:{}/?queue=q", rabbit.tls_port());
+    let distrusted = Source::parse(&queue, None).unwrap().open().await.err();
+    assert!(distrusted.as_deref().is_some_and(|why| why.contains("UnknownIssuer")), "{distrusted:?}");
+    Source::parse(&queue, Some(&file)).unwrap().open().await.unwrap().close().await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, path::Path, time::Duration};
 
 use reqwest::{
     Body, Method, RequestBuilder,
@@ -50,6 +50,20 @@ impl Client {
         let builder = if root.starts_with("http://") { builder.tls_certs_only([]) } else { builder };
         let http = builder.build().unwrap();
         Self { root, http }
+    }
+
+    /// Of the `https://` server at `root`, whose authority is in a file, as who a certificate and its key in another file show.
+    pub fn trusting(root: String, authority: &Path, identity: Option<&Path>) -> Self {
+        let authority = reqwest::Certificate::from_pem(&std::fs::read(authority).unwrap()).unwrap();
+        let mut builder = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(60))
+            .pool_idle_timeout(Duration::from_secs(30))
+            .tls_certs_only([authority]);
+        if let Some(file) = identity {
+            builder = builder.identity(reqwest::Identity::from_pem(&std::fs::read(file).unwrap()).unwrap());
+        }
+        Self { root, http: builder.build().unwrap() }
     }
 
     /// The server's root, without a slash at the end.

@@ -24,7 +24,7 @@ pub use agent::{agent_options, deliver, delivery, failure, http_agent, watch_to}
 pub use client::{Answer, Client, watch_path};
 pub use database::{Backend, Database, whole_log};
 pub use delivering::Delivering;
-pub use noah::{Noah, Sibling, command, signal};
+pub use noah::{Noah, Sibling, command, signal, signal_pid};
 pub use rabbit::{MAX_MESSAGE_BYTES, Rabbit, header};
 pub use raw::{Raw, RawAnswer};
 pub use receiver::{Behaviour, Hit, Receiver};

@@ -57,6 +57,12 @@ impl Noah {
         self.start_again_at(ANYWHERE);
     }
 
+    /// Starts it again on the same store, with other arguments. It must have ended.
+    pub fn restart_with(&mut self, args: &[String]) {
+        self.args = args.to_vec();
+        self.start_again();
+    }
+
     /// Starts it again on the same store, where it listened before. It must have ended.
     pub fn start_again_where_it_was(&mut self) {
         self.start_again_at(&self.address.clone());
@@ -87,6 +93,11 @@ impl Noah {
     /// Its root, without a slash at the end.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Its root when it was started with TLS, by the name that its certificate has.
+    pub fn secure_url(&self) -> String {
+        format!("https://localhost:{}", self.address.rsplit(':').next().unwrap_or_default())
     }
 
     /// The number of its process.
@@ -242,6 +253,13 @@ pub fn signal(child: &Child, number: libc::c_int) {
     assert_eq!(unsafe { libc::kill(pid, number) }, 0, "there is no process {pid}");
 }
 
+/// Sends a signal to a process of a test's own that still runs.
+pub fn signal_pid(pid: u32, number: libc::c_int) {
+    let pid = libc::pid_t::try_from(pid).unwrap();
+    // SAFETY: `kill` takes no pointers; whoever asks holds the process, so the id is still its own.
+    assert_eq!(unsafe { libc::kill(pid, number) }, 0, "there is no process {pid}");
+}
+
 /// A command of the binary under test, without the settings of whoever runs the tests.
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_noah"));
@@ -290,7 +308,7 @@ fn launch(database: &Database, listen: &str, args: &[String], start: u32) -> (Ch
     let said = Arc::clone(&stdout);
     std::thread::spawn(move || {
         for line in lines.map_while(Result::ok) {
-            if let Some((_, rest)) = line.split_once("listening on http://") {
+            if let Some((_, rest)) = line.split_once("listening on http").and_then(|(_, rest)| rest.split_once("://")) {
                 let _ = found.send(rest.split_whitespace().next().unwrap_or_default().to_owned());
             }
             said.lock().unwrap().push_str(&(line + "\n"));
