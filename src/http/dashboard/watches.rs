@@ -18,7 +18,7 @@ pub struct Row<'a> {
     status: &'a Status,
 }
 
-/// The watches, those to look at first: they are tried in vain, are paused, or have dead letters.
+/// The watches, those to look at first: they are tried in vain, their key is not there, are paused, or have dead letters.
 pub fn rows<'a>(records: &'a [Record], statuses: &'a [Status]) -> Vec<Row<'a>> {
     let mut rows: Vec<Row<'a>> = records.iter().zip(statuses).map(|(record, status)| Row { record, status }).collect();
     rows.sort_by_key(|row| (row.rank(), Reverse(row.status.lag)));
@@ -28,7 +28,7 @@ pub fn rows<'a>(records: &'a [Record], statuses: &'a [Status]) -> Vec<Row<'a>> {
 impl Row<'_> {
     fn rank(&self) -> u8 {
         match self.status.state {
-            "retrying" => 0,
+            "retrying" | "sealed" => 0,
             "paused" => 1,
             _ if self.status.dead_letters > 0 => 2,
             "behind" => 3,

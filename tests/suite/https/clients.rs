@@ -3,7 +3,7 @@
 use noah::tls::PeerSubject;
 
 use super::*;
-use crate::support::{Answer, command};
+use crate::support::command;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_may_show_a_certificate_of_the_authority_and_of_no_other() {
@@ -28,8 +28,7 @@ fn subject(subj: &str) -> (Option<String>, String) {
         output.stdout
     };
     let curve = "ec_paramgen_curve:P-256";
-    let words =
-        ["req", "-x509", "-utf8", "-noenc", "-newkey", "ec", "-pkeyopt", curve, "-multivalue-rdn", "-subj", subj];
+    let words = ["req", "-x509", "-utf8", "-noenc", "-newkey", "ec", "-pkeyopt", curve, "-subj", subj];
     openssl(&[&words[..], &["-out", "it.pem", "-keyout", "it.key"]].concat());
     let told = openssl(&["x509", "-in", "it.pem", "-noout", "-subject", "-nameopt", "RFC2253,-esc_msb,utf8"]);
     let told = String::from_utf8(told).unwrap();
@@ -43,16 +42,11 @@ fn a_subject_is_written_as_rfc_4514_has_it() {
         ("/CN=noah", "CN=noah"),
         ("/O=Example/OU=Ops/CN=web1.example.com", "CN=web1.example.com,OU=Ops,O=Example"),
         ("/DC=com/DC=example/UID=jane", "UID=jane,DC=example,DC=com"),
-        (r"/O=Example, Inc./CN=a+b", r"CN=a\+b,O=Example\, Inc."),
+        (r"/O=Example, Inc./CN=a\+b", r"CN=a\+b,O=Example\, Inc."),
         ("/CN=Ünïcode", "CN=Ünïcode"),
-        (r"/O=a+OU=b/CN=c", "CN=c,O=a+OU=b"),
     ] {
         let (ours, openssl) = subject(subj);
-        if !subj.contains("O=a+OU=b") {
-            assert_eq!(ours.as_deref(), Some(openssl.as_str()), "{subj}");
-            assert_eq!(openssl, wanted, "{subj}");
-        }
-        assert!(ours.is_some(), "{subj}");
+        assert_eq!((ours.as_deref(), openssl.as_str()), (Some(wanted), wanted), "{subj}");
     }
     assert_eq!(subject("/").0, None, "without a subject it is nobody");
     assert_eq!(PeerSubject::of(&b"rubbish".to_vec().into()), None);

@@ -5,10 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::*;
-use crate::{
-    poke::Poke,
-    support::{Answer, command},
-};
+use crate::{poke::Poke, support::command};
 
 /// The settings of a listener with TLS, whose clients are known by their subjects.
 fn settings(dir: &TempDir, more: &str) -> String {

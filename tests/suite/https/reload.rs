@@ -42,8 +42,11 @@ impl Load {
                 let keeping = Client::trusting(noah.clone(), &authority, None);
                 let mut count = 0;
                 while !over.load(Ordering::Relaxed) {
-                    let client =
-                        if n % 2 == 0 { keeping.clone() } else { Client::trusting(noah.clone(), &authority, None) };
+                    let client = if n.is_multiple_of(2) {
+                        keeping.clone()
+                    } else {
+                        Client::trusting(noah.clone(), &authority, None)
+                    };
                     client.put_ok(&format!("/ephemerals/load/{n}"), count.to_string()).await;
                     count += 1;
                     done.fetch_add(1, Ordering::Relaxed);
