@@ -161,7 +161,7 @@ fn watch() -> impl Iterator<Item = (&'static str, Value)> {
 /// A watch and how it does.
 fn watch_status() -> Value {
     let status = [
-        ("state", words(&["paused", "retrying", "behind", "current"])),
+        ("state", words(&["paused", "sealed", "retrying", "behind", "current"])),
         ("cursor", number()),
         ("lag", number()),
         ("lag_is_more?", boolean()),
