@@ -77,9 +77,9 @@ async fn everything_is_said_over_tls() {
     assert_eq!(client.get("/hosts/none").await.failure(), "Resource not found");
     let root = noah.secure_url();
     for n in 0..2 {
-        client.put_ok(&format!("/ephemerals/list/{n}"), "x").await;
+        client.put_ok(&format!("/hosts/h{n}"), r#"{"status":"up"}"#).await;
     }
-    let page = client.get("/ephemerals/list?limit=1").await;
+    let page = client.get("/hosts?limit=1").await;
     assert!(page.header("link").is_some_and(|link| link.starts_with(&format!("<{root}/"))), "{page:?}");
     let index = Answer::of(client.request(reqwest::Method::GET, "/").header("accept", "application/json")).await.json();
     assert_eq!(index["resources"]["hosts"]["link"], format!("{root}/hosts"));

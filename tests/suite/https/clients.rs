@@ -19,6 +19,31 @@ async fn a_client_may_show_a_certificate_of_the_authority_and_of_no_other() {
     assert_eq!(trusting(&noah, &dir, Some("stranger.id")).get("/healthz").await.status, 200);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_shows_a_certificate_is_the_token_of_its_subject() {
+    let dir = certificates();
+    certificate(dir.path(), "other", "authority");
+    together(dir.path(), &["other.pem", "other.key"], "other.id");
+    let nothing = ["--tls-client-ca", &path(&dir, "authority.pem"), "--access-loopback", ""];
+    let secret = dir.path().join("bootstrap");
+    std::fs::write(&secret, "a-secret-of-at-least-32-characters").unwrap();
+    let (noah, without) =
+        server(&dir, &[&nothing[..], &["--bootstrap-token-file", secret.to_str().unwrap()]].concat()).await;
+    let token = r#"{"name":"deploy","policy":["read,write=//noah/ephemerals"],"subject":"CN=client"}"#;
+    let made = without.request(reqwest::Method::PUT, "/tokens").body(token);
+    let made = Answer::of(made.bearer_auth("a-secret-of-at-least-32-characters")).await;
+    assert_eq!(made.status, 200, "{}", made.text());
+    let (client, other) = (trusting(&noah, &dir, Some("client.id")), trusting(&noah, &dir, Some("other.id")));
+    client.put_ok("/ephemerals/a", "by a certificate").await;
+    assert_eq!(client.put("/hosts/a", r#"{"status":"up"}"#).await.status, 403, "no more than its policy");
+    for nobody in [&without, &other] {
+        assert!([401, 403].contains(&nobody.put("/ephemerals/a", "x").await.status));
+    }
+    assert!(
+        client.get("/whoami").await.text().contains("deploy") && !other.get("/whoami").await.text().contains("deploy")
+    );
+}
+
 /// The subject of a certificate, as we and as `openssl` have it.
 fn subject(subj: &str) -> (Option<String>, String) {
     let dir = tempfile::tempdir().unwrap();
