@@ -32,6 +32,7 @@ async fn register(store: &Arc<dyn Store>, count: usize) {
             &Default::default(),
             &Default::default(),
             &Default::default(),
+            &Default::default(),
         );
         let store = Arc::clone(store);
         async move { store.commit(&plan.unwrap().commit).await.unwrap() }
