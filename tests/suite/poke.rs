@@ -25,6 +25,8 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::leaks;
+
 pub use request::{SECRET, signed};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -192,6 +194,7 @@ impl Drop for Poke {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        leaks::none_in(&self.read("stderr"));
     }
 }
 

@@ -18,8 +18,9 @@ end
 if step == 'begin' then
   local users, time = {'used'}, redis.call('TIME')
   local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-  for _, value in ipairs(redis.call('HVALS', prefix .. 'agents')) do
-    local till, name = string.match(value, '^(%d+) (.*)$')
+  local agents = redis.call('HGETALL', prefix .. 'agents')
+  for at = 2, #agents, 2 do
+    local till, name = string.match(agents[at], '^(%d+) (.*)$')
     if tonumber(till) > now then users[#users + 1] = name end
   end
   if #users > 1 then return users end
@@ -47,7 +48,7 @@ end
 
 -- clear: keys
 if step == 'clear' then
-  each_hundred(#ARGV - at, function(...) redis.call('UNLINK', ...) end)
+  each_hundred(#ARGV - at, function(...) redis.call('DEL', ...) end)
 end
 
 -- events: for each its revision, how many words its entry has, and these

@@ -315,6 +315,10 @@ impl Store for RedisStore {
     }
 
     async fn denials(&self, before: Option<u64>, limit: usize) -> Result<Vec<(u64, Denial)>, StoreError> {
+        // Redis knows of no id before the first.
+        if before == Some(0) {
+            return Ok(Vec::new());
+        }
         let mut connection = self.link.connected()?.connection;
         let newest = before.map_or_else(|| "+".to_owned(), |number| format!("({number}-0"));
         let mut ask = redis::cmd("XREVRANGE");

@@ -5,6 +5,7 @@ pub mod certificates;
 mod client;
 mod database;
 mod delivering;
+pub mod leaks;
 mod noah;
 pub mod python;
 mod rabbit;

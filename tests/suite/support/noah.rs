@@ -1,7 +1,7 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Backend, Client, Database, PATIENCE};
+use super::{Backend, Client, Database, PATIENCE, leaks};
 
 /// A free port.
 const ANYWHERE: &str = "127.0.0.1:0";
@@ -140,8 +140,7 @@ impl Noah {
 
     /// Everything it has said since it was last started, on both streams.
     pub fn logs(&self) -> String {
-        let stderr = std::fs::read(log_file(&self.database, self.starts)).unwrap_or_default();
-        self.stdout.lock().unwrap().clone() + &String::from_utf8_lossy(&stderr)
+        self.stdout.lock().unwrap().clone() + &read_log(&log_file(&self.database, self.starts))
     }
 }
 
@@ -159,6 +158,9 @@ impl Drop for Noah {
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- what noah said:\n{}---", self.logs());
+        }
+        for start in 1..=self.starts {
+            leaks::none_in(&read_log(&log_file(&self.database, start)));
         }
     }
 }
@@ -213,7 +215,7 @@ impl Sibling {
 
     /// What it has logged.
     pub fn logs(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+        read_log(&self.log)
     }
 }
 
@@ -232,6 +234,7 @@ impl Drop for Sibling {
         if std::thread::panicking() {
             eprintln!("--- what the other noah said:\n{}---", self.logs());
         }
+        leaks::none_in(&self.logs());
     }
 }
 
@@ -287,6 +290,10 @@ fn command_on(database: &Database) -> Command {
     command
 }
 
+fn read_log(file: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()).into_owned()
+}
+
 fn log_file(database: &Database, start: u32) -> PathBuf {
     database.dir().join(format!("noah-{start}.log"))
 }
@@ -308,10 +315,10 @@ fn launch(database: &Database, listen: &str, args: &[String], start: u32) -> (Ch
     let said = Arc::clone(&stdout);
     std::thread::spawn(move || {
         for line in lines.map_while(Result::ok) {
+            said.lock().unwrap().push_str(&format!("{line}\n"));
             if let Some((_, rest)) = line.split_once("listening on http").and_then(|(_, rest)| rest.split_once("://")) {
                 let _ = found.send(rest.split_whitespace().next().unwrap_or_default().to_owned());
             }
-            said.lock().unwrap().push_str(&(line + "\n"));
         }
     });
     match address.recv_timeout(PATIENCE) {

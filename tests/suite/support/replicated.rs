@@ -61,7 +61,9 @@ impl Replicated {
         let replicas = [replica(&primary), replica(&primary)];
         let nodes: Vec<Redis> = [primary].into_iter().chain(replicas).collect();
         let mut all = Self { nodes, sentinels: Vec::new() };
-        eventually("both replicas are connected", || async { (all.replicas(0) == 2).then_some(()) }).await;
+        // One that is connected may still be loading what it was sent.
+        let is_there = || all.replicas(0) == 2 && all.in_step(0);
+        eventually("both replicas are in step", || async { is_there().then_some(()) }).await;
         all.sentinels = (0..plan.count).map(|_| Sentinel::start(all.nodes[0].port(), plan)).collect();
         if plan.count > 1 {
             eventually("the Sentinels know each other and the replicas", || async {
