@@ -4,7 +4,8 @@
 //! together do: the calls of the one command that requests become, and `total_reads_processed`, which grows by one
 //! each time Redis reads from a client's connection, and never inside a script. A request that cost a second
 //! command would raise one of them. What a server asks for in the background, whether there is news in the log, is
-//! told apart by its XREAD, which no request sends; whether something is due is asked a few times a second.
+//! told apart by its XREAD, which no request sends; whether something is due is asked a few times a second, and
+//! whether there are tokens by now once a second.
 
 use std::{
     collections::BTreeMap,
@@ -14,8 +15,10 @@ use std::{
 use crate::support::{Backend, Noah, eventually};
 
 const REQUESTS: u64 = 200;
-/// How often at most a server asks whether something is due.
+/// How often at most a server asks whether something is due,
 const SWEEPS: Duration = Duration::from_millis(400);
+/// and whether there are tokens by now.
+const LOOKS: Duration = Duration::from_secs(1);
 
 /// Asks Redis for its counts, and counts its own questions.
 struct Probe {
@@ -34,8 +37,8 @@ struct Counts {
 /// What requests cost Redis.
 #[derive(Debug)]
 struct Cost {
-    /// How often at most it was asked meanwhile whether something is due.
-    sweeps: u64,
+    /// How often at most it was asked meanwhile by itself.
+    by_itself: u64,
     /// Scripts that were called.
     scripts: u64,
     /// Times that the reader of the log, which is no part of a request, was woken or asked again.
@@ -82,9 +85,9 @@ impl Counts {
         let calls = |counts: &Self, name: &str| counts.calls.get(name).copied().unwrap_or_default();
         let grown = |name: &str| calls(self, name) - calls(before, name);
         let scripts = ["evalsha", "evalsha_ro", "eval", "eval_ro", "fcall", "fcall_ro"];
-        let sweeps = (self.at - before.at).as_millis() / SWEEPS.as_millis() + 1;
+        let times = |pause: Duration| (self.at - before.at).as_millis() / pause.as_millis() + 1;
         Cost {
-            sweeps: u64::try_from(sweeps).unwrap(),
+            by_itself: u64::try_from(times(SWEEPS) + times(LOOKS)).unwrap(),
             scripts: scripts.map(grown).into_iter().sum(),
             tail: grown("xread"),
             reads: self.reads - before.reads,
@@ -101,7 +104,7 @@ impl Cost {
 
     /// Each request cost one script and nothing else.
     fn is_one_each(&self) -> bool {
-        let most = REQUESTS + self.sweeps;
+        let most = REQUESTS + self.by_itself;
         assert!(most < 2 * REQUESTS, "it took too long to say anything: {self:?}");
         (REQUESTS..=most).contains(&self.scripts) && (REQUESTS - 2..=most + 2).contains(&self.beside())
     }
