@@ -124,7 +124,9 @@ pub(super) fn read_greeting(line: &[u8]) -> Result<(), String> {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn read_answer(line: &[u8]) -> Result<(u64, Outcome), String> {
-    let answer: Answer = serde_json::from_slice(line).map_err(|error| format!("said what is no answer ({error})"))?;
+    // What the parser says repeats words of the line.
+    let unread = |error: serde_json::Error| format!("said what is no answer ({})", told(&error.to_string()));
+    let answer: Answer = serde_json::from_slice(line).map_err(unread)?;
     let why = match told(&answer.why) {
         words if words.is_empty() => "its plug-in did not say why".to_owned(),
         words => words,
@@ -197,5 +199,8 @@ mod tests {
         let long = serde_json::json!({"id": 1, "result": "gone", "why": format!("a\nb{}", "x".repeat(1000))});
         let Ok((_, Outcome::Gone { why })) = answer(&long.to_string()) else { panic!() };
         assert!(why.starts_with("a bx") && why.len() < 500, "{why}");
+        let word = serde_json::json!({"id": 1, "result": format!("a\nb{}", "x".repeat(1000))});
+        let why = answer(&word.to_string()).unwrap_err();
+        assert!(why.contains("a bx") && why.len() < 500, "{why}");
     }
 }
