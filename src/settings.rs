@@ -259,9 +259,13 @@ pub fn address(text: &str) -> Option<SocketAddr> {
     }
 }
 
+/// The longest duration that is understood, a hundred years: any more could not be added to the time that it is.
+const LONGEST: Duration = Duration::from_secs(100 * 31_557_600);
+
 /// Reads `500ms`, `30s`, `10m`, `1h`, `30d`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "a duration is written 500ms, 30s, 10m, 1h or 30d".to_owned())
+    let read = humantime::parse_duration(text).ok().filter(|duration| *duration <= LONGEST);
+    read.ok_or_else(|| "a duration is written 500ms, 30s, 10m, 1h or 30d, up to 100y".to_owned())
 }
 
 /// What may be said as a log level.

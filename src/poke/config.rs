@@ -395,6 +395,7 @@ mod tests {
         assert!(words.contains("examples/poke.toml"), "{words}");
         assert!(refused("[listner]\n").contains("`listener`"));
         assert!(refused("[[hook]]\nname = \"a\"\nargv = [\"true\"]\ntimeout = \"soon\"\n").contains("written 500ms"));
+        assert!(refused("[[hook]]\nname = \"a\"\nargv = [\"true\"]\nevery = \"101y\"\n").contains("up to 100y"));
         assert!(refused("[[hook]]\nname = \"a\"\nargv = [\"true\"]\npattern = \"hosts\"\n").contains("//noah"));
         assert!(refused("[[hook]]\nname = \"a\"\nargv = [\"true\"]\nretry = \"always\"\n").contains("until-clean"));
         assert!(refused("[[hook]]\nname = \"a\"\n").contains("argv"));
