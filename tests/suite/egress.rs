@@ -166,6 +166,8 @@ fn the_most_specific_rule_decides() {
         // Names.
         ("", "evil.example", "evil.example", false),
         ("", "evil.example", "EVIL.example.", false),
+        ("", "evil.example", "%65vil.example", false),
+        ("", "böse.example", "BÖSE.example", false),
         ("", "evil.example", "not.evil.example", true),
         ("", "*.example", "evil.example", false),
         ("", "*.example", "example", true),

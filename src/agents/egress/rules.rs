@@ -72,7 +72,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A host's name as it is compared: in lower case, in ASCII, and without a last dot.
+/// A host's name as it is compared, if it is one.
 fn name(text: &str) -> Option<String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     match Host::parse(text) {
@@ -81,8 +81,11 @@ fn name(text: &str) -> Option<String> {
     }
 }
 
-/// The name without its last dot, which means that it is complete and is the same host.
+/// The name as all its spellings are compared: in lower case and in ASCII, whatever alphabet and escapes it is written in,
+/// and without its last dot, which means that it is complete and is the same host.
 pub(super) fn plain_name(name: &str) -> String {
+    let parsed = Host::parse(name);
+    let name = if let Ok(Host::Domain(ascii)) = &parsed { ascii.as_str() } else { name };
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
