@@ -19,7 +19,7 @@ impl Endpoint {
 
     /// Reads an endpoint whose scheme is one of `schemes`, those there are agents for.
     pub fn parse(text: &str, schemes: &[&str]) -> Result<Self, Error> {
-        if text.len() > Self::MAX_BYTES || text.chars().any(char::is_control) {
+        if !Self::is_plain(text) {
             let words = format!("An endpoint has at most {} bytes and no control characters", Self::MAX_BYTES);
             return Err(Error::invalid(words));
         }
@@ -29,6 +29,16 @@ impl Endpoint {
             return Err(Error::invalid(known()));
         }
         Ok(Self { text: (url.as_str() != text).then(|| text.into()), url })
+    }
+
+    /// Whether it is an endpoint, if only there is an agent for its scheme.
+    #[must_use]
+    pub fn is_one(text: &str) -> bool {
+        Self::is_plain(text) && Url::parse(text).is_ok()
+    }
+
+    fn is_plain(text: &str) -> bool {
+        text.len() <= Self::MAX_BYTES && !text.chars().any(char::is_control)
     }
 
     /// The endpoint as it was given, secrets and all.

@@ -340,10 +340,7 @@ pub fn keys_of(name: &str) -> Vec<Key> {
         return Vec::new();
     };
     let halves = decoded.match_indices('|').map(|(at, _)| (&decoded[..at], &decoded[at + 1..]));
-    let fits = |(pattern, endpoint): &(&str, &str)| {
-        endpoint.split_once(':').is_some_and(|(scheme, _)| Endpoint::parse(endpoint, &[scheme]).is_ok())
-            && Pattern::parse(pattern).is_ok()
-    };
+    let fits = |(pattern, endpoint): &(&str, &str)| Endpoint::is_one(endpoint) && Pattern::parse(pattern).is_ok();
     halves.filter(fits).take(MOST).map(|(pattern, endpoint)| Key::watch(pattern, endpoint)).collect()
 }
 
@@ -414,6 +411,10 @@ mod tests {
         let name = BASE64_STANDARD.encode("//noah/a|b|http://h/x|y");
         let keys = keys_of(&name);
         assert!(keys.contains(&Key::watch("//noah/a|b", "http://h/x|y")), "{keys:?}");
+        for endpoint in ["HTTP://h/", " http://h/"] {
+            let key = Key::watch("//noah", endpoint);
+            assert_eq!(keys_of(&name_of(&key)), [key], "its scheme is written as it was given");
+        }
         assert_eq!(keys_of(&name_of(&keys[0])).len(), keys.len());
     }
 
