@@ -74,9 +74,11 @@ impl fmt::Display for Rule {
 
 /// A host's name as it is compared, if it is one.
 fn name(text: &str) -> Option<String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
     match Host::parse(text) {
-        Ok(Host::Domain(name)) => Some(plain_name(&name)).filter(|name| name.bytes().all(allowed) && !name.is_empty()),
+        Ok(Host::Domain(name)) => Some(plain_name(&name)).filter(|name| name.split('.').all(is_label)),
         _ => None,
     }
 }
@@ -169,7 +171,21 @@ mod tests {
 
     #[test]
     fn what_is_no_rule_is_refused() {
-        for text in ["", "*", "*.", "a.*.b", "10.0.0.0/33", "http://h", "h:80", "0xa9fea9fe", "a b", "1.2.3"] {
+        for text in [
+            "",
+            "*",
+            "*.",
+            "a.*.b",
+            "a..",
+            "a..b",
+            ".a",
+            "10.0.0.0/33",
+            "http://h",
+            "h:80",
+            "0xa9fea9fe",
+            "a b",
+            "1.2.3",
+        ] {
             assert_eq!(Rule::parse(text), None, "{text}");
         }
     }
