@@ -30,6 +30,8 @@ pub use egress::Egress;
 pub use http::Http;
 pub use log::Log;
 pub use plugin::Plugin;
+#[doc(hidden)]
+pub use plugin::heard;
 pub use redis::Redis;
 pub use rundeck::Rundeck;
 pub use zmq::Zmq;

@@ -31,3 +31,12 @@ mod watches;
 
 pub use error::failure_body;
 pub use server::Application;
+
+/// How requests are read, for the checks of `tests/suite/fuzz`; no part of what the crate is for.
+#[doc(hidden)]
+pub mod reading_requests {
+    pub use super::{
+        routes::{Resource, Verb, resource},
+        target::{Parameters, Path, encode},
+    };
+}

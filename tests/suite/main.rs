@@ -19,6 +19,7 @@ mod egress;
 mod events;
 mod feed;
 mod figures;
+mod fuzz;
 mod http_agent;
 mod https;
 mod layers;

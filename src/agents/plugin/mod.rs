@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 pub(super) use self::find::find;
+pub use self::process::heard;
 use self::process::{End, Process};
 use super::{Agent, Delivery, Options, Outcome};
 use crate::primitives::watch::Watch;

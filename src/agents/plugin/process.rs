@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncRead, AsyncWriteExt},
     process::{Child, ChildStdin, ChildStdout, Command},
     sync::{mpsc, oneshot, watch},
     time::timeout,
@@ -221,7 +221,7 @@ async fn write(
 }
 
 /// Hands out the answers; returns when there can be no more, and why.
-async fn read(stdout: ChildStdout, greeted: watch::Sender<bool>, state: &Mutex<State>) -> String {
+async fn read(stdout: impl AsyncRead + Unpin, greeted: watch::Sender<bool>, state: &Mutex<State>) -> String {
     let mut lines = Lines::new(stdout, LONGEST_LINE);
     loop {
         let line = match lines.next().await {
@@ -250,4 +250,19 @@ fn hear(line: &[u8], state: &Mutex<State>) -> Result<(), String> {
         let _ = waiting.send(outcome);
     }
     Ok(())
+}
+
+/// What becomes of `asked` requests by all that a plug-in says, and how it ends: for checks of the protocol, without a
+/// process.
+pub async fn heard(stdout: impl AsyncRead + Unpin, asked: u64) -> (Vec<Option<Outcome>>, String) {
+    let mut state = State { last: asked, ..State::default() };
+    let answers: Vec<_> = (1..=asked)
+        .map(|id| {
+            let (sender, answer) = oneshot::channel();
+            state.waiting.insert(id, sender);
+            answer
+        })
+        .collect();
+    let why = read(stdout, watch::channel(false).0, &Mutex::new(state)).await;
+    (answers.into_iter().map(|mut answer| answer.try_recv().ok()).collect(), why)
 }
