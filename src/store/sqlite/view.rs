@@ -86,7 +86,10 @@ pub(super) fn list(connection: &Connection, list: &List, now: Now) -> Result<Vec
         "{RECORD} JOIN members m ON m.key = r.key WHERE m.idx = ?1 AND m.key >= ?2 AND m.key > ?3 ORDER BY m.key"
     ))?;
     let after = list.after.as_deref().unwrap_or_default();
-    let mut rows = statement.query(params![list.select.index, list.select.prefix, after])?;
+    // SQLite seeks one of the two bounds and looks at all rows from there on: the greater one, or each page of a list would
+    // go through all pages before it.
+    let from = after.max(&list.select.prefix);
+    let mut rows = statement.query(params![list.select.index, from, after])?;
     let limit = list.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let most = list.bytes.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     let (mut records, mut bytes) = (Vec::new(), 0);

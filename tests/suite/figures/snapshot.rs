@@ -57,29 +57,30 @@ async fn fill(database: &Database, many: u64) {
     restore.store.close().await;
 }
 
-/// Runs `noah snapshot VERB` to its end; how long it took, and the most memory it had, in KiB.
-async fn measured(verb: &str, file: &Path, database: &Database) -> (Duration, u64) {
+/// Runs `noah snapshot VERB` to its end; how long it took, and the most memory, in KiB, that it had had by a quarter, a
+/// half, three quarters and all of that time.
+async fn measured(verb: &str, file: &Path, database: &Database) -> (Duration, [u64; 4]) {
     let mut noah = command();
     noah.args(["snapshot", verb]).arg(file).args(["--store", &database.url()]).stdout(Stdio::null());
     let (start, mut child) = (Instant::now(), noah.spawn().unwrap());
-    let mut most = 0;
+    let mut samples = vec![0];
     let status = loop {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        most = line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(most);
+        samples.extend(line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()));
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert!(status.success());
-    (start.elapsed(), most)
+    (start.elapsed(), [1, 2, 3, 4].map(|quarter| samples[(samples.len() - 1) * quarter / 4]))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a figure: needs a quiet machine and an optimized build"]
 async fn from_redis_to_sqlite_and_back() {
-    let mut peaks = Vec::new();
+    let (mut peaks, mut times) = (Vec::new(), Vec::new());
     for many in [100_000, 1_000_000] {
         let (redis, sqlite, back) = (
             Database::on(Backend::Redis).await,
@@ -89,7 +90,7 @@ async fn from_redis_to_sqlite_and_back() {
         fill(&redis, many).await;
         let dir = tempfile::tempdir().unwrap();
         let [first, second, third] = ["first", "second", "third"].map(|name| dir.path().join(name));
-        let mut most = 0;
+        let (mut most, mut all) = (0, Duration::ZERO);
         for (verb, file, database) in [
             ("save", &first, &redis),
             ("restore", &first, &sqlite),
@@ -97,14 +98,16 @@ async fn from_redis_to_sqlite_and_back() {
             ("restore", &second, &back),
             ("save", &third, &back),
         ] {
-            let (took, peak) = measured(verb, file, database).await;
+            let (took, peaks) = measured(verb, file, database).await;
             let length = std::fs::metadata(file).unwrap().len() >> 10;
-            println!("{many:>9} {verb:<8}{:?}: {took:>8.1?}, at most {peak} KiB; {length} KiB", database.backend);
-            most = most.max(peak);
+            println!("{many:>9} {verb:<8}{:?}: {took:>8.1?}, at most {peaks:?} KiB; {length} KiB", database.backend);
+            (most, all) = (most.max(peaks[3]), all + took);
         }
         let of = |file: &Path| contents(&std::fs::read(file).unwrap());
         assert!(of(&first) == of(&second) && of(&second) == of(&third), "not the same content");
         peaks.push(most);
+        times.push(all);
     }
     assert!(peaks[1] < 2 * peaks[0], "memory grows with the records: {peaks:?} KiB");
+    assert!(times[1] < 30 * times[0], "ten times the records take more than that: {times:?}");
 }
