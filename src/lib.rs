@@ -6,6 +6,7 @@
 //! - [`primitives`]: hosts, services, applications, configurations, ephemerals, tags, links and watches. Their
 //!   rules, their JSON, and the operations a change of one becomes. Plain data, no I/O.
 //! - [`tls`]: taking and making connections with TLS, for whoever listens or connects.
+//! - [`rate`]: how often each of many may do something.
 //! - [`store`]: commits operations with their events, reads records and the log. SQLite and Redis behind one trait.
 //! - [`access`]: who makes a request, by the token they show, and what they may do.
 //! - [`agents`]: one attempt to bring an event to an endpoint, one file per transport.
@@ -24,6 +25,7 @@ pub mod client;
 pub mod http;
 pub mod poke;
 pub mod primitives;
+pub mod rate;
 pub mod settings;
 pub mod store;
 pub mod tls;

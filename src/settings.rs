@@ -15,6 +15,7 @@ use url::Url;
 use crate::{
     agents::{self, Egress, egress::Rules},
     primitives::Policy,
+    rate::Rate,
     store, tls,
 };
 use layers::Layers;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub body_max_bytes: usize,
     /// The longest head of a request.
     pub header_max_bytes: usize,
+    /// `[limits]`: how much there may be of what clients ask for.
+    pub limits: Limits,
     /// How long a client may take to send its head, and its body.
     pub request_timeout: Duration,
     /// How long a graceful stop may take.
@@ -63,6 +66,44 @@ pub struct Settings {
     pub delivery: Delivery,
     /// `[egress]`: what deliveries may connect to.
     pub egress: Rules,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The longest target of a request.
+    pub uri_max_bytes: usize,
+    /// The longest new name.
+    pub name_max_bytes: usize,
+    /// The most segments of a new ephemeral's path.
+    pub path_max_depth: usize,
+    /// How often a token may ask.
+    pub requests_per_token: Rate,
+    /// How often a source may ask.
+    pub requests_per_source: Rate,
+    /// How many requests are worked on at once,
+    pub in_flight: usize,
+    /// and how many of one caller.
+    pub in_flight_per_caller: usize,
+    /// How many requests are held at once,
+    pub waiters: usize,
+    /// and how many of one caller.
+    pub waiters_per_caller: usize,
+    /// How much may be stored.
+    pub all: Amounts,
+    /// How much of it by one token.
+    pub per_token: Amounts,
+}
+
+/// How much may be stored; `None` is any number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Amounts {
+    /// Records that are neither watches nor sessions.
+    pub records: Option<u64>,
+    /// Watches.
+    pub watches: Option<u64>,
+    /// Sessions.
+    pub sessions: Option<u64>,
 }
 
 /// `[access]`

@@ -1,9 +1,11 @@
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+use crate::rate;
 
 /// How many failures may come from one source within [`WINDOW`].
 const MOST: u32 = 10;
@@ -32,7 +34,7 @@ impl Throttle {
     fn count_at(&self, address: Option<IpAddr>, now: Instant) -> Option<u64> {
         let is_over = |failures: &Failures| now.duration_since(failures.since) >= WINDOW;
         let mut all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut source = address.map(network);
+        let mut source = address.map(rate::source);
         if all.len() >= SOURCES && !all.contains_key(&source) {
             all.retain(|_, failures| !is_over(failures));
             if all.len() >= SOURCES {
@@ -51,16 +53,8 @@ impl Throttle {
     /// Whether there were not too many yet.
     pub(super) fn is_patient_with(&self, address: Option<IpAddr>) -> bool {
         let all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let failures = all.get(&address.map(network));
+        let failures = all.get(&address.map(rate::source));
         failures.is_none_or(|failures| failures.count < MOST || failures.since.elapsed() >= WINDOW)
-    }
-}
-
-/// What one source has for itself: an address, or the /64 that a machine with IPv6 has any number of them in.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        address => address,
     }
 }
 

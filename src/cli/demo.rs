@@ -11,7 +11,8 @@ use url::Url;
 use super::{Done, block_on_all_cores, client::Client, failure::Failure, logging, output, serve, shutdown};
 use crate::{
     http::Application,
-    poke::{self, Listener, Options, engine::Setup, hook::Hook, rate::Limiter, state::Keep, trust::TrustSettings},
+    poke::{self, Listener, Options, engine::Setup, hook::Hook, state::Keep, trust::TrustSettings},
+    rate::Limiter,
     settings::{LogFormat, Settings},
     tls::outgoing,
 };

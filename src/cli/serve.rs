@@ -94,6 +94,51 @@ pub struct Args {
     /// The longest head of a request
     #[arg(long, value_name = "BYTES")]
     header_max_bytes: Option<String>,
+    /// The longest target of a request: its path and its query
+    #[arg(long, value_name = "BYTES")]
+    limits_uri_max_bytes: Option<String>,
+    /// The longest new name
+    #[arg(long, value_name = "BYTES")]
+    limits_name_max_bytes: Option<String>,
+    /// The most segments of a new ephemeral's path
+    #[arg(long, value_name = "NUMBER")]
+    limits_path_max_depth: Option<String>,
+    /// How often one token may make a request: 100/s, 600/m, 5000/h or off
+    #[arg(long, value_name = "RATE")]
+    limits_requests_per_token: Option<String>,
+    /// How often one address may
+    #[arg(long, value_name = "RATE")]
+    limits_requests_per_source: Option<String>,
+    /// How many requests are worked on at the same time
+    #[arg(long, value_name = "NUMBER")]
+    limits_in_flight: Option<String>,
+    /// How many of these for one caller
+    #[arg(long, value_name = "NUMBER")]
+    limits_in_flight_per_caller: Option<String>,
+    /// How many requests are held at the same time
+    #[arg(long, value_name = "NUMBER")]
+    limits_waiters: Option<String>,
+    /// How many of these for one caller
+    #[arg(long, value_name = "NUMBER")]
+    limits_waiters_per_caller: Option<String>,
+    /// How many records there may be; 0 is any number
+    #[arg(long, value_name = "NUMBER")]
+    limits_records: Option<String>,
+    /// How many watches there may be; 0 is any number
+    #[arg(long, value_name = "NUMBER")]
+    limits_watches: Option<String>,
+    /// How many sessions there may be; 0 is any number
+    #[arg(long, value_name = "NUMBER")]
+    limits_sessions: Option<String>,
+    /// How many records that one token has made; 0 is any number
+    #[arg(long, value_name = "NUMBER")]
+    limits_records_per_token: Option<String>,
+    /// How many watches that one token has made; 0 is any number
+    #[arg(long, value_name = "NUMBER")]
+    limits_watches_per_token: Option<String>,
+    /// How many sessions that one token has made; 0 is any number
+    #[arg(long, value_name = "NUMBER")]
+    limits_sessions_per_token: Option<String>,
     /// How long a client may take to send its head, and its body
     #[arg(long, value_name = "DURATION")]
     request_timeout: Option<String>,
@@ -180,6 +225,21 @@ impl Args {
             ("ephemeral_max_bytes", self.ephemeral_max_bytes),
             ("body_max_bytes", self.body_max_bytes),
             ("header_max_bytes", self.header_max_bytes),
+            ("limits.uri_max_bytes", self.limits_uri_max_bytes),
+            ("limits.name_max_bytes", self.limits_name_max_bytes),
+            ("limits.path_max_depth", self.limits_path_max_depth),
+            ("limits.requests_per_token", self.limits_requests_per_token),
+            ("limits.requests_per_source", self.limits_requests_per_source),
+            ("limits.in_flight", self.limits_in_flight),
+            ("limits.in_flight_per_caller", self.limits_in_flight_per_caller),
+            ("limits.waiters", self.limits_waiters),
+            ("limits.waiters_per_caller", self.limits_waiters_per_caller),
+            ("limits.records", self.limits_records),
+            ("limits.watches", self.limits_watches),
+            ("limits.sessions", self.limits_sessions),
+            ("limits.records_per_token", self.limits_records_per_token),
+            ("limits.watches_per_token", self.limits_watches_per_token),
+            ("limits.sessions_per_token", self.limits_sessions_per_token),
             ("request_timeout", self.request_timeout),
             ("shutdown_deadline", self.shutdown_deadline),
             ("log.format", self.log_format),

@@ -14,6 +14,7 @@ use super::{
     answer::Answer,
     error::{Cause, Failure},
     guard::forbidden,
+    limits::Limits,
     request::Request,
     rights,
     routes::{Object, Resource, Verb},
@@ -41,8 +42,8 @@ pub struct Api {
     pub(super) store: Arc<dyn Store>,
     pub(super) feed: Feed,
     pub(super) access: Arc<Access>,
+    pub(super) limits: Arc<Limits>,
     pub(super) probe: Option<Probe>,
-    pub(super) ephemeral_max_bytes: usize,
     agents: Agents,
     /// What the secrets of watches are sealed with.
     keys: Keyring,
@@ -52,24 +53,23 @@ pub struct Api {
 
 impl Api {
     /// The API over `store` and the `feed` of its log, which takes watches for endpoints of `agents`. Streams end when `stopping` is true.
-    /// `probe` is of this process's dispatcher, if it has one. An ephemeral in a transaction has at most
-    /// `ephemeral_max_bytes`.
+    /// `probe` is of this process's dispatcher, if it has one.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
         feed: Feed,
         access: Arc<Access>,
+        limits: Arc<Limits>,
         agents: Agents,
         probe: Option<Probe>,
         stopping: Receiver<bool>,
-        ephemeral_max_bytes: usize,
     ) -> Self {
         Self {
             store,
             feed,
             access,
+            limits,
             probe,
-            ephemeral_max_bytes,
             agents,
             keys: Keyring::default(),
             registering: Arc::new(Semaphore::new(1)),
@@ -241,6 +241,7 @@ impl Api {
 
     /// Commits a plan as what the request does, or tells what its refusal means.
     pub(super) async fn commit(&self, request: &Request, plan: &mut Plan) -> Result<Committed> {
+        self.limits.check_names(&plan.commit)?;
         self.store_plan(request, plan).await.map_err(|error| match error {
             StoreError::Refused { check, revision, head } => {
                 Failure::from(plan.refusal(check, revision)).at(Some(revision.unwrap_or(head)))
@@ -255,6 +256,7 @@ impl Api {
         request: &Request,
         plan: &mut Plan,
     ) -> std::result::Result<Committed, StoreError> {
+        self.limits.count(plan, &request.caller);
         (plan.commit.cause, plan.commit.actor) = (request.cause.clone(), Some(request.actor()));
         self.store.commit(&plan.commit).await
     }

@@ -84,6 +84,7 @@ impl Api {
         if met {
             return Ok(asked.answer(&reading, target).waited(true));
         }
+        let _seat = request.hold()?;
         let (store, read) = (self.store.as_ref(), reading.revision);
         let has_come = |reading: &Reading| asked.judge(reading, target);
         tokio::select! {

@@ -8,13 +8,14 @@ use serde::Serialize;
 
 use super::{
     answer::{JSON, REVISION, WAIT, wait_word},
+    limits::Full,
     rights::Missing,
     routes::Verb,
 };
 use crate::{access::Denied, primitives::Error, store::StoreError};
 
 /// The statuses that a failure has, but for faults of the server itself, and what each means.
-pub const STATUSES: [(u16, &str); 15] = [
+pub const STATUSES: [(u16, &str); 16] = [
     (400, "The request is malformed, or parameters are missing."),
     (401, "It is not known who asks, and that has to be known."),
     (403, "The token may not do this."),
@@ -25,11 +26,15 @@ pub const STATUSES: [(u16, &str); 15] = [
     (410, "The log does not go back that far."),
     (412, "A condition of the request does not hold."),
     (413, "The body is too large."),
+    (414, "The target of the request, its path and query, is too long."),
     (415, "The body is not said to be JSON."),
     (422, "A value is not allowed."),
-    (429, "Too many wrong tokens came from this address; Retry-After says when to try again."),
+    (
+        429,
+        "The caller asks too often, has too many requests under way or held, or sent too many wrong tokens; Retry-After says when to try again.",
+    ),
     (431, "The head of the request is too large."),
-    (503, "The store is away or busy; Retry-After says when to ask again."),
+    (503, "The store is away or busy, or the server has too much to do; Retry-After says when to ask again."),
 ];
 
 /// Why a request was not done.
@@ -52,6 +57,22 @@ pub(super) enum Cause {
     AgentOnly,
     /// The head of the request has more bytes than this.
     HeadTooLarge(usize),
+    /// Its target has more bytes than this.
+    UriTooLong(usize),
+    /// The token, or the address, asks too often.
+    TooOften {
+        /// Which of them.
+        who: &'static str,
+        /// When it may ask again.
+        seconds: u64,
+    },
+    /// There are too many requests under way, or held.
+    Busy {
+        /// Whose.
+        full: Full,
+        /// Whether they are held.
+        held: bool,
+    },
     /// The log was trimmed faster than a snapshot could be taken.
     Overtaken,
     /// It is not known who the caller is.
@@ -135,7 +156,7 @@ impl Failure {
             | Cause::Denied(Denied::Unreadable | Denied::Wrong | Denied::Expired | Denied::Revoked) => {
                 response.insert_header((header::WWW_AUTHENTICATE, CHALLENGE));
             }
-            Cause::Denied(Denied::TooMany(seconds)) => {
+            Cause::Denied(Denied::TooMany(seconds)) | Cause::TooOften { seconds, .. } => {
                 response.insert_header((header::RETRY_AFTER, *seconds));
             }
             Cause::Domain(Error::Precondition(Some(revision))) => {
@@ -144,6 +165,7 @@ impl Failure {
             Cause::Store(StoreError::Unavailable(_) | StoreError::Unable { .. } | StoreError::Unreplicated { .. })
             | Cause::Denied(Denied::Store(StoreError::Unavailable(_) | StoreError::Unable { .. }))
             | Cause::Domain(Error::Contended)
+            | Cause::Busy { .. }
             | Cause::Overtaken => {
                 response.insert_header((header::RETRY_AFTER, "1"));
             }
@@ -236,6 +258,17 @@ impl Cause {
                 "Request head too large".to_owned(),
                 Some(format!("the request line and the headers have at most {limit} bytes together")),
             ),
+            Self::UriTooLong(limit) => (
+                StatusCode::URI_TOO_LONG,
+                "Request target too long".to_owned(),
+                Some(format!("a path and its query have at most {limit} bytes together (limits.uri_max_bytes)")),
+            ),
+            Self::TooOften { who, seconds } => (
+                StatusCode::TOO_MANY_REQUESTS,
+                format!("Too many requests of this {who}"),
+                Some(format!("ask again in {seconds} s, and then less often (limits.requests_per_{})", rate_of(who))),
+            ),
+            Self::Busy { full, held } => told_busy(*full, *held),
             Self::Overtaken => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The log is trimmed faster than a snapshot is taken".to_owned(),
@@ -251,6 +284,27 @@ impl Cause {
                 (StatusCode::BAD_REQUEST, "The request body is incomplete or badly framed".to_owned(), None)
             }
         }
+    }
+}
+
+/// What is limited by who asks.
+fn rate_of(who: &str) -> &str {
+    if who == "token" { who } else { "source" }
+}
+
+fn told_busy(full: Full, held: bool) -> (StatusCode, String, Option<String>) {
+    let (are, setting) = if held { ("held", "waiters") } else { ("under way", "in_flight") };
+    match full {
+        Full::Own(most) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            format!("{most} requests of this caller are {are}, which is as many as may be"),
+            Some(format!("wait for some of them (limits.{setting}_per_caller)")),
+        ),
+        Full::All(most) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{most} requests are {are}, which is as many as this server takes"),
+            Some(format!("nothing was done; ask again in a second, or another server (limits.{setting})")),
+        ),
     }
 }
 

@@ -94,6 +94,7 @@ impl Wish<'_> {
         if self.place(&reading)?.2 {
             return self.answer(&reading, is_new);
         }
+        let _seat = self.request.hold()?;
         let (store, seen) = (self.api.store.as_ref(), reading.revision);
         drop(reading);
         // Without its ticket it waits in vain, and is told so.
@@ -141,6 +142,7 @@ impl Wish<'_> {
 
     /// Commits; whether it was not done because another request of the same session came before.
     async fn try_commit(&self, mut plan: Plan) -> Result<bool> {
+        self.api.limits.check_names(&plan.commit)?;
         match self.api.store_plan(self.request, &mut plan).await {
             Ok(_) => Ok(true),
             Err(StoreError::Refused { check, revision, head }) => match plan.refusal(check, revision) {

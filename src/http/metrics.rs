@@ -1,6 +1,10 @@
 //! `GET /metrics`: OpenMetrics' text, for Prometheus.
 
-use prometheus_client::{encoding::text::encode, metrics::gauge::ConstGauge, registry::Registry};
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
 
 use super::{
     answer::Answer,
@@ -32,6 +36,10 @@ impl Api {
         gauge("watches_registered", "Watches in the store", watches);
         gauge("dead_letters_kept", "Dead letters in the store", letters);
         gauge("waiters", "Requests to this server that are held until something changes", self.feed.waiting() as u64);
+        let (refused, under_way) = self.limits.counts();
+        gauge("requests_in_flight", "Requests that this server works on, without those that are held", under_way);
+        let limited = ConstCounter::new(refused);
+        registry.register("requests_limited", "Requests refused for being too many or too often", limited);
         let mut text = match &self.probe {
             Some(probe) => probe.metrics().await,
             None => String::new(),

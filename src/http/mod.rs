@@ -9,6 +9,7 @@ mod denials;
 mod error;
 mod events;
 mod guard;
+mod limits;
 mod lists;
 pub mod live;
 mod locks;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use actix_web::http::header;
+use futures_util::StreamExt;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -173,8 +174,9 @@ impl Api {
             return Ok(Answer::raw(STREAM, ""));
         }
         let reader = events::Reader::new(&self.access, &request.caller);
+        let seat = request.hold()?;
         let stream = events::follow(self.store.as_ref(), &self.feed, asked, reader, self.stopping.clone()).await?;
-        Ok(Answer::stream(STREAM, stream).with(header::CACHE_CONTROL, "no-store"))
+        Ok(Answer::stream(STREAM, stream.inspect(move |_| _ = &seat)).with(header::CACHE_CONTROL, "no-store"))
     }
 
     async fn versions(&self) -> BTreeMap<&'static str, String> {

@@ -14,6 +14,7 @@ use super::{
     answer::Known,
     bare::HangUp,
     error::{Cause, Failure},
+    limits::{Place, Seat},
     target::{Parameters, encode},
 };
 use crate::{
@@ -23,7 +24,6 @@ use crate::{
 };
 
 /// What of a request the handlers look at, besides its verb and its resource.
-#[derive(Debug)]
 pub struct Request {
     /// The path, as it was sent.
     pub path: String,
@@ -47,13 +47,15 @@ pub struct Request {
     pub caller: Identity,
     /// The body.
     pub body: Bytes,
+    /// Its turn; `None` is of one that needs none.
+    place: Option<Place>,
     /// Told when the client hangs up.
     hang_up: Option<HangUp>,
 }
 
 impl Request {
     /// Reads the head of a request; its caller is known before, and its body is read behind.
-    pub fn new(request: &HttpRequest, caller: Identity) -> Result<Self, Failure> {
+    pub fn new(request: &HttpRequest, caller: Identity, place: Option<Place>) -> Result<Self, Failure> {
         let headers = request.headers();
         let none_match = revisions(headers, header::IF_NONE_MATCH);
         if !request.method().is_safe() && none_match.as_ref().is_some_and(|revisions| !revisions.is_empty()) {
@@ -75,6 +77,7 @@ impl Request {
             base_url: base_url(request),
             caller,
             body: Bytes::new(),
+            place,
             hang_up: request.conn_data::<HangUp>().cloned(),
         })
     }
@@ -92,6 +95,14 @@ impl Request {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         self.caller.policy()
+    }
+
+    /// Says that it is held from now on, until what this gives is dropped.
+    ///
+    /// # Errors
+    /// That too many are.
+    pub fn hold(&self) -> Result<Option<Seat>, Failure> {
+        self.place.as_ref().map(Place::hold).transpose()
     }
 
     /// Waits for the client to hang up.

@@ -25,6 +25,7 @@ use super::{
     bare::Connection,
     error::{Cause, Failure, failure_body},
     guard,
+    limits::Limits,
     patience::IDLE,
     request::{Request, Secure, read_body, says_json},
     rights,
@@ -72,8 +73,8 @@ struct Context {
     api: Api,
     access: Arc<Access>,
     denials: Denials,
+    limits: Arc<Limits>,
     has_api: bool,
-    ephemeral_max_bytes: usize,
     body_max_bytes: usize,
     header_max_bytes: usize,
     request_timeout: Duration,
@@ -131,21 +132,22 @@ impl Application {
         }
         let trimmer = Trimmer::start(Arc::clone(&store), settings.retention);
         let stop = watch::Sender::new(false);
+        let limits = Arc::new(Limits::new(settings));
         let context = Context {
             api: Api::new(
                 Arc::clone(&store),
                 feed,
                 Arc::clone(&access),
+                Arc::clone(&limits),
                 agents,
                 dispatcher.as_ref().map(Dispatcher::probe),
                 stop.subscribe(),
-                settings.ephemeral_max_bytes,
             )
             .sealing(keys),
             access,
             denials: denials.denials(),
+            limits,
             has_api: settings.api,
-            ephemeral_max_bytes: settings.ephemeral_max_bytes,
             body_max_bytes: settings.body_max_bytes,
             header_max_bytes: settings.header_max_bytes,
             request_timeout: settings.request_timeout,
@@ -359,34 +361,40 @@ async fn answer(
     payload: &mut Payload,
     known: &mut Option<Identity>,
 ) -> Result<(Answer, Request), Failure> {
-    let head: usize = request.uri().path_and_query().map_or(0, |target| target.as_str().len())
-        + request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let head: usize =
+        target + request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
     if head > context.header_max_bytes {
         return Err(Cause::HeadTooLarge(context.header_max_bytes).into());
     }
     let found = find(request);
+    let is_open = found.as_ref().is_ok_and(|(_, resource)| rights::is_open(resource));
+    context.limits.check(target, request.peer_addr().map(|peer| peer.ip()).filter(|_| !is_open))?;
     // Whoever shows something wrong is told so before anything else, but for what is open to all.
-    let caller = match &found {
-        Ok((_, resource)) if rights::is_open(resource) => guard::stranger(&context.access, request),
-        _ => guard::caller(&context.access, request).await?,
+    let (caller, place) = if is_open {
+        (guard::stranger(&context.access, request), None)
+    } else {
+        let caller = guard::caller(&context.access, request).await?;
+        let place = context.limits.admit(&caller)?;
+        (caller, Some(place))
     };
     let caller = known.insert(caller).clone();
     let (verb, resource) = found?;
     if !context.has_api && !resource.is_about_the_process() {
         return Err(Cause::AgentOnly.into());
     }
-    let mut asked = Request::new(request, caller)?;
+    let mut asked = Request::new(request, caller, place)?;
     guard::check(&asked.caller, verb, &resource, &asked)?;
     if verb == Verb::Post && !says_json(request) {
         return Err(Cause::NotJson.into());
     }
     let limit = match resource {
-        Resource::Ephemeral(_) if verb == Verb::Put => context.ephemeral_max_bytes,
+        Resource::Ephemeral(_) if verb == Verb::Put => context.limits.ephemeral_max_bytes,
         _ => context.body_max_bytes,
     };
     asked.body = read_body(request, payload, limit, context.request_timeout).await?;
     let answer = context.api.answer(verb, &resource, &asked).await;
-    if guard::takes_long(verb, &resource) && !rights::is_open(&resource) {
+    if guard::takes_long(verb, &resource) && !is_open {
         guard::check(&context.access.still(&asked.caller)?, verb, &resource, &asked)?;
     }
     Ok((answer?, asked))

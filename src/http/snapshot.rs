@@ -3,7 +3,7 @@
 use std::io;
 
 use actix_web::{http::header, web::Bytes};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 
 use super::{
     answer::{Answer, JSON},
@@ -26,6 +26,7 @@ pub async fn answer(store: &dyn Store, request: &Request) -> Result<Answer, Fail
     if request.head_only {
         return Ok(Answer::raw(JSON, "").at(store.read(&[]).await?.revision));
     }
+    let seat = request.hold()?;
     let snapshot = Snapshot::take(store).await.map_err(|error| match error {
         StoreError::Trimmed { .. } => Cause::Overtaken.into(),
         other => Failure::from(other),
@@ -39,7 +40,7 @@ pub async fn answer(store: &dyn Store, request: &Request) -> Result<Answer, Fail
         let rest = (!is_end).then(|| (reading, Vec::new()));
         Ok::<_, io::Error>(Some((Bytes::from(part), rest)))
     });
-    Ok(Answer::stream(JSON, parts).at(revision).with(header::CACHE_CONTROL, "no-store"))
+    Ok(Answer::stream(JSON, parts.inspect(move |_| _ = &seat)).at(revision).with(header::CACHE_CONTROL, "no-store"))
 }
 
 /// A snapshot that is being written for somebody.

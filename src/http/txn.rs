@@ -54,7 +54,7 @@ impl Api {
             operation.without_lifetime()?;
         }
         match operation.verb {
-            Verb::Put => put(resource, operation, self.ephemeral_max_bytes),
+            Verb::Put => put(resource, operation, self.limits.ephemeral_max_bytes),
             Verb::Delete => delete(resource, operation),
             Verb::Check => check(resource, operation),
         }

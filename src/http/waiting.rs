@@ -51,24 +51,20 @@ impl<'a> Look<'a> {
     /// Reads; `shown` says which of the records are what the answer is about. None of them is a 404.
     ///
     /// # Errors
-    /// Those of [`Store::read`].
-    pub async fn read(
-        &self,
-        queries: &[Query],
-        shown: impl Fn(&Reading) -> Vec<&Record>,
-    ) -> Result<Reading, StoreError> {
+    /// Those of [`Store::read`], and that too many wait.
+    pub async fn read(&self, queries: &[Query], shown: impl Fn(&Reading) -> Vec<&Record>) -> Result<Reading, Failure> {
         self.read_for(None, queries, shown).await
     }
 
     /// [`Look::read`] of several records, of which only those count that the caller may see.
     ///
     /// # Errors
-    /// Those of [`Store::read`].
+    /// Those of [`Store::read`], and that too many wait.
     pub async fn read_seen(
         &self,
         queries: &[Query],
         shown: impl Fn(&Reading) -> Vec<&Record>,
-    ) -> Result<Reading, StoreError> {
+    ) -> Result<Reading, Failure> {
         let policy = Some(self.policy()).filter(|policy| !policy.sees_all());
         let mut reading = self.read_for(policy, queries, shown).await?;
         if let Some(policy) = policy {
@@ -82,8 +78,8 @@ impl<'a> Look<'a> {
         policy: Option<&Policy>,
         queries: &[Query],
         shown: impl Fn(&Reading) -> Vec<&Record>,
-    ) -> Result<Reading, StoreError> {
-        let Some(wait) = &self.wait else { return self.api.store.read(queries).await };
+    ) -> Result<Reading, Failure> {
+        let Some(wait) = &self.wait else { return Ok(self.api.store.read(queries).await?) };
         // Boxed, so that requests that do not wait do not carry it.
         let (reading, met) = Box::pin(Hold { look: self, wait, policy, queries, shown }.run()).await?;
         self.met.set(Some(met));
@@ -149,7 +145,7 @@ struct Hold<'a, F> {
 
 impl<F: Fn(&Reading) -> Vec<&Record>> Hold<'_, F> {
     /// The state as it then is, and whether it is as it should be.
-    async fn run(&self) -> Result<(Arc<Reading>, bool), StoreError> {
+    async fn run(&self) -> Result<(Arc<Reading>, bool), Failure> {
         let store = self.look.api.store.as_ref();
         let time = self.wait.time;
         let until = Until::new(self.look.api, self.look.request, time);
@@ -161,6 +157,7 @@ impl<F: Fn(&Reading) -> Vec<&Record>> Hold<'_, F> {
         if met || time.is_zero() {
             return Ok((reading, met));
         }
+        let _seat = self.look.request.hold()?;
         let seen = reading.revision;
         let rests = waiter.is_coarse();
         drop(reading);

@@ -10,10 +10,9 @@ use super::{
     account::Account,
     hook::{Hook, KILL_AFTER, MIN_INTERVAL, Retry},
     profile::Profile,
-    rate::Rate,
     trust::TrustSettings,
 };
-use crate::{primitives::Pattern, settings::parse_duration};
+use crate::{primitives::Pattern, rate::Rate, settings::parse_duration};
 
 /// How many times `quiet_for` quiet is waited for, unless `at_most` says how long.
 const QUIETS: u32 = 10;

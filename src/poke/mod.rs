@@ -1,6 +1,6 @@
 //! The poke listener: a POST comes in, or a message from a queue, and a fixed command runs on this machine.
 //!
-//! [`Listener`] serves HTTP ([`serve`]): it asks [`trust`] and [`rate`] whether a request is to be believed, reads what
+//! [`Listener`] serves HTTP ([`serve`]): it asks [`trust`] and [`crate::rate`] whether a request is to be believed, reads what
 //! it is about ([`event`]), and hands it to the [`engine`]. That keeps one running and one pending for each [`hook`], and
 //! has what must outlive the process written down ([`state`]); [`run`] executes, and a [`profile`] says what the end of a
 //! run means ([`outcome`]). [`config`] reads the file, [`amqp`] a queue, and [`upstream`] tells Noah what becomes of it
@@ -16,7 +16,6 @@ mod metrics;
 pub mod outcome;
 pub mod pending;
 pub mod profile;
-pub mod rate;
 pub mod record;
 pub mod replay;
 pub mod run;
@@ -37,7 +36,6 @@ use tokio::sync::{Semaphore, watch};
 use config::Problem;
 use engine::{Aim, Engine, Setup};
 use hook::Hook;
-use rate::Limiter;
 use serve::Shared;
 use trust::Trust;
 use upstream::{Noah, Own, Upstream};
@@ -45,6 +43,7 @@ use upstream::{Noah, Own, Upstream};
 use crate::{
     agents::amqp::Source,
     http::failure_body,
+    rate::Limiter,
     tls::{self, Acceptor, Incoming, Stream},
 };
 

@@ -17,10 +17,9 @@ use tokio::sync::Semaphore;
 
 use super::{
     engine::{Engine, NotTaken},
-    rate::Limiter,
     trust::{Refusal, Trust},
 };
-use crate::http::failure_body;
+use crate::{http::failure_body, rate::Limiter};
 
 const JSON: &str = "application/json;charset=utf-8";
 

@@ -23,6 +23,19 @@ pub enum Check {
     Leased(Key, Key),
     /// A part of the watches is still held.
     Held(Hold),
+    /// There is room for what is created.
+    Room(Room),
+}
+
+/// How many records there may be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Room {
+    /// The records that are put, each of them once. Those that are there already take no room.
+    pub keys: Vec<Key>,
+    /// Whose members are counted, all together.
+    pub indexes: Vec<String>,
+    /// How many members there may be afterwards.
+    pub most: u64,
 }
 
 /// One of the parts that watches are divided into, as somebody holds it. Whoever takes it next holds it with a
@@ -107,6 +120,8 @@ pub enum Op {
         after: Option<u64>,
         /// What becomes of its lease.
         lease: LeaseChange,
+        /// The index that it joins where it is created; what is there already does not.
+        maker: Option<String>,
         /// The change.
         edit: Edit,
     },
@@ -144,7 +159,7 @@ impl Op {
 
     fn of(key: Key, id: Uuid, create: bool, edit: Edit) -> Self {
         let lease = LeaseChange::Keep;
-        Self::Put { key, id, create, signal: false, cursor: false, after: None, lease, edit }
+        Self::Put { key, id, create, signal: false, cursor: false, after: None, lease, maker: None, edit }
     }
 
     /// The same put, as an event also when nothing changes.
@@ -328,9 +343,14 @@ impl Plan {
     /// Adds something that has to hold, and what to say otherwise. Checks are made in order.
     #[must_use]
     pub fn require(mut self, check: Check, otherwise: Error) -> Self {
+        self.add_check(check, otherwise);
+        self
+    }
+
+    /// [`Plan::require`] of a plan in place.
+    pub fn add_check(&mut self, check: Check, otherwise: Error) {
         self.commit.checks.push(check);
         self.refusals.push(otherwise);
-        self
     }
 
     /// Has it done only by whoever still holds a part of the watches.

@@ -43,7 +43,7 @@ pub mod watch;
 
 pub use actor::Actor;
 pub use cause::Cause;
-pub use change::{Action, Applied, Check, Commit, Committed, Edit, Hold, Op, Plan, When};
+pub use change::{Action, Applied, Check, Commit, Committed, Edit, Hold, Op, Plan, Room, When};
 pub use denial::{Denial, DenialJson};
 pub use endpoint::Endpoint;
 pub use error::Error;

@@ -134,7 +134,8 @@ fn flatten(prefix: &str, table: Table, each: &mut impl FnMut(String, Value)) {
             Value::Table(inner) if !inner.is_empty() => flatten(&key, inner, each),
             Value::Table(_)
                 if prefix.is_empty()
-                    && ["access", "tls", "log", "retention", "delivery", "egress"].contains(&key.as_str()) => {}
+                    && ["limits", "access", "tls", "log", "retention", "delivery", "egress"]
+                        .contains(&key.as_str()) => {}
             value => each(key, value),
         }
     }

@@ -5,12 +5,12 @@ use std::{fmt::Display, path::PathBuf, time::Duration};
 use url::Url;
 
 use super::{
-    Anonymous, Delivery, LEVELS, Log, LogFormat, Settings, SettingsError, address, is_level, layers::Layers,
-    parse_duration,
+    Amounts, Anonymous, Delivery, LEVELS, Limits, Log, LogFormat, Settings, SettingsError, address, is_level,
+    layers::Layers, parse_duration,
 };
 use crate::{
     agents::egress::{Rule, Rules},
-    primitives::{Policy, Rule as Allowed},
+    primitives::{EphemeralPath, Name, Policy, Rule as Allowed},
     store, tls,
 };
 
@@ -46,6 +46,7 @@ pub(super) fn resolve(layers: &Layers, port: Option<u16>) -> Result<Settings, Se
         ephemeral_max_bytes: size(layers, "ephemeral_max_bytes", 1, MAX_BYTES)?,
         body_max_bytes: size(layers, "body_max_bytes", 64, MAX_BYTES)?,
         header_max_bytes: size(layers, "header_max_bytes", 1024, 65536)?,
+        limits: limits(layers)?,
         request_timeout: duration(layers, "request_timeout", MILLISECOND, HOUR)?,
         shutdown_deadline: duration(layers, "shutdown_deadline", Duration::ZERO, HOUR)?,
         log: log(layers)?,
@@ -95,6 +96,44 @@ fn tls(layers: &Layers) -> Result<Option<tls::Files>, SettingsError> {
     let (cert, key) = (file(layers, "tls.cert")?, file(layers, "tls.key")?);
     tls::Files::of(cert, key, file(layers, "tls.client_ca")?)
         .map_err(|words| SettingsError::Contradiction(words.to_owned()))
+}
+
+fn limits(layers: &Layers) -> Result<Limits, SettingsError> {
+    let rate = |key: &str| {
+        let allowed = "a number of requests in a second, a minute or an hour, written 100/s, 600/m or 5000/h, or off";
+        layers.read(key, allowed, |value| value.as_str()?.parse().ok())
+    };
+    let limits = Limits {
+        uri_max_bytes: size(layers, "limits.uri_max_bytes", 64, 65536)?,
+        name_max_bytes: size(layers, "limits.name_max_bytes", 1, Name::MAX_BYTES)?,
+        path_max_depth: size(layers, "limits.path_max_depth", 1, EphemeralPath::MAX_BYTES)?,
+        requests_per_token: rate("limits.requests_per_token")?,
+        requests_per_source: rate("limits.requests_per_source")?,
+        in_flight: count(layers, "limits.in_flight")?,
+        in_flight_per_caller: count(layers, "limits.in_flight_per_caller")?,
+        waiters: most(layers, "limits.waiters")?,
+        waiters_per_caller: most(layers, "limits.waiters_per_caller")?,
+        all: amounts(layers, "")?,
+        per_token: amounts(layers, "_per_token")?,
+    };
+    let Limits { in_flight, in_flight_per_caller, waiters, waiters_per_caller, .. } = limits;
+    for (low, high) in [
+        (("limits.in_flight_per_caller", in_flight_per_caller), ("limits.in_flight", in_flight)),
+        (("limits.waiters_per_caller", waiters_per_caller), ("limits.waiters", waiters)),
+    ] {
+        refuse_above(low, high, |count| count)?;
+    }
+    Ok(limits)
+}
+
+fn amounts(layers: &Layers, whose: &str) -> Result<Amounts, SettingsError> {
+    let amount = |what: &str| {
+        layers.read(&format!("limits.{what}{whose}"), "a number of them, or 0 for any number", |value| {
+            let most = u64::try_from(value.as_integer()?).ok()?;
+            Some((most > 0).then_some(most))
+        })
+    };
+    Ok(Amounts { records: amount("records")?, watches: amount("watches")?, sessions: amount("sessions")? })
 }
 
 fn log(layers: &Layers) -> Result<Log, SettingsError> {
@@ -229,6 +268,12 @@ fn directory(layers: &Layers, key: &str) -> Result<Option<PathBuf>, SettingsErro
 fn size(layers: &Layers, key: &str, least: usize, most: usize) -> Result<usize, SettingsError> {
     layers.read(key, &format!("a number of bytes from {least} to {most}"), |value| {
         usize::try_from(value.as_integer()?).ok().filter(|size| (least..=most).contains(size))
+    })
+}
+
+fn most(layers: &Layers, key: &str) -> Result<usize, SettingsError> {
+    layers.read(key, "a number from 1 to 1000000", |value| {
+        usize::try_from(value.as_integer()?).ok().filter(|count| (1..=1_000_000).contains(count))
     })
 }
 

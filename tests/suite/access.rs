@@ -17,9 +17,9 @@ use crate::support::{Answer, Backend, Client, Database, Noah};
 const ADMIN: &str = "a secret of an operator, long enough";
 
 /// A server on which nobody may do anything without a token, and a client that may do everything.
-struct Guarded {
-    noah: Noah,
-    admin: Client,
+pub struct Guarded {
+    pub noah: Noah,
+    pub admin: Client,
 }
 
 impl Guarded {
@@ -28,7 +28,7 @@ impl Guarded {
     }
 
     /// One of whom more is known.
-    fn over(database: Database, args: &[&str]) -> Self {
+    pub fn over(database: Database, args: &[&str]) -> Self {
         let file = database.dir().join("bootstrap");
         std::fs::write(&file, format!("{ADMIN}\n")).unwrap();
         let file = file.to_str().unwrap().to_owned();
@@ -38,7 +38,7 @@ impl Guarded {
     }
 
     /// Makes a token with this policy; its secret.
-    async fn token(&self, name: &str, policy: &[&str]) -> String {
+    pub async fn token(&self, name: &str, policy: &[&str]) -> String {
         self.token_with(name, policy, &json!({})).await["secret"].as_str().unwrap().to_owned()
     }
 
@@ -50,7 +50,7 @@ impl Guarded {
     }
 
     /// A client with a new token of this policy.
-    async fn client(&self, name: &str, policy: &[&str]) -> Client {
+    pub async fn client(&self, name: &str, policy: &[&str]) -> Client {
         self.noah.client().bearing(&self.token(name, policy).await)
     }
 }

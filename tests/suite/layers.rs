@@ -7,8 +7,8 @@ use std::{
 };
 
 /// The parts of the crate.
-const LAYERS: [&str; 11] =
-    ["primitives", "tls", "store", "access", "agents", "watches", "http", "poke", "cli", "client", "settings"];
+const LAYERS: [&str; 12] =
+    ["primitives", "rate", "tls", "store", "access", "agents", "watches", "http", "poke", "cli", "client", "settings"];
 
 /// What a part may use of the others, and which crates it must not know.
 struct Rule {
@@ -17,7 +17,7 @@ struct Rule {
     knows_no: &'static [&'static str],
 }
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     Rule {
         part: "primitives",
         may_use: &[],
@@ -39,13 +39,18 @@ const RULES: [Rule; 10] = [
         knows_no: &["actix_web", "actix_http", "actix_server", "actix_service", "redis", "rusqlite", "clap"],
     },
     Rule {
+        part: "rate",
+        may_use: &[],
+        knows_no: &["tokio", "actix_web", "actix_http", "actix_server", "actix_service", "redis", "rusqlite", "clap"],
+    },
+    Rule {
         part: "store",
         may_use: &["primitives", "tls"],
         knows_no: &["actix_web", "actix_http", "actix_server", "actix_service", "reqwest", "clap"],
     },
     Rule {
         part: "access",
-        may_use: &["primitives", "store"],
+        may_use: &["primitives", "rate", "store"],
         knows_no: &["actix_web", "actix_http", "actix_server", "actix_service", "redis", "rusqlite", "reqwest", "clap"],
     },
     Rule {
@@ -60,7 +65,7 @@ const RULES: [Rule; 10] = [
     },
     Rule {
         part: "http",
-        may_use: &["primitives", "tls", "store", "access", "agents", "watches", "settings"],
+        may_use: &["primitives", "rate", "tls", "store", "access", "agents", "watches", "settings"],
         knows_no: &["redis", "rusqlite", "reqwest", "clap"],
     },
     Rule {
@@ -70,6 +75,7 @@ const RULES: [Rule; 10] = [
         part: "poke",
         may_use: &[
             "primitives",
+            "rate",
             "tls",
             "client",
             "http::failure_body",
@@ -84,7 +90,11 @@ const RULES: [Rule; 10] = [
         may_use: &["primitives", "tls", "settings", "store"],
         knows_no: &["redis", "rusqlite", "clap"],
     },
-    Rule { part: "settings", may_use: &["primitives", "tls", "store", "agents"], knows_no: &["redis", "rusqlite"] },
+    Rule {
+        part: "settings",
+        may_use: &["primitives", "rate", "tls", "store", "agents"],
+        knows_no: &["redis", "rusqlite"],
+    },
 ];
 
 /// One path in a source file that leads into another part or crate: its line and the path.

@@ -24,6 +24,7 @@ mod http_agent;
 mod https;
 mod layers;
 mod lifetimes;
+mod limits;
 mod linearizable;
 mod locks;
 mod metrics;

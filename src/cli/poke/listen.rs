@@ -14,10 +14,10 @@ use crate::{
         self, Listener, Options,
         config::{self, Config, NoahConfig, OneOrMany, Problem},
         engine::Setup,
-        rate::{Limiter, Rate},
         state::Keep,
         upstream::{Noah, TTL},
     },
+    rate::{Limiter, Rate},
     settings::{LogFormat, address, parse_duration, refuse_exposed},
     tls::{self, outgoing},
 };

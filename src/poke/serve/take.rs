@@ -28,6 +28,7 @@ use crate::{
         trust::Peer,
     },
     primitives::millis,
+    rate::source,
 };
 
 /// A body of so many bytes is short.
@@ -51,7 +52,7 @@ async fn understand(request: &HttpRequest, payload: Payload, shared: &Shared, pe
     if head.contains_key(header::ORIGIN) {
         return Err(Refused::new(StatusCode::FORBIDDEN, "Pokes from web pages are refused", "send it from a program"));
     }
-    if let Err(often) = shared.limiter.take(peer.address, Instant::now()) {
+    if let Err(often) = shared.limiter.take(source(peer.address), Instant::now()) {
         let refused = Refused::new(
             StatusCode::TOO_MANY_REQUESTS,
             "This address pokes too often",

@@ -145,6 +145,10 @@ local function put(key, op, action)
       redis.call('HSET', at, 'cursor', string.format('%d', math.min(op.after or head + 1, head + 1)))
     end
     redis.call('ZADD', index_at(collection_of(key)), 0, key)
+    if op.maker then
+      redis.call('HSET', at, 'i:' .. op.maker, '')
+      redis.call('ZADD', index_at(op.maker), 0, key)
+    end
   end
   local signal = op.signal
   if op.lease and op.lease ~= 'keep' then

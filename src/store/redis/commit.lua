@@ -62,6 +62,14 @@ function checks.held(hold)
   return redis.call('HGET', prefix .. 'parts', hold.part) == string.format('%s %d', hold.owner, hold.fence)
 end
 
+function checks.room(room)
+  local needed, taken = 0, 0
+  for _, key in ipairs(room.keys) do needed = needed + 1 - redis.call('EXISTS', record_at(key)) end
+  if needed == 0 then return true end
+  for _, index in ipairs(room.indexes) do taken = taken + redis.call('ZCARD', index_at(index)) end
+  return taken + needed <= room.most
+end
+
 for at, check in ipairs(commit.checks) do
   local kind, arg = next(check)
   local holds, revision = checks[kind](arg)

@@ -4,13 +4,14 @@ use super::StoreError;
 use crate::store::Durability;
 
 /// The steps, in order; `meta`'s `schema` is the number of steps a namespace has taken.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     include_str!("../../../migrations/redis/0001_registry.lua"),
     include_str!("../../../migrations/redis/0002_owners.lua"),
     include_str!("../../../migrations/redis/0003_leases.lua"),
     include_str!("../../../migrations/redis/0004_cause.lua"),
     include_str!("../../../migrations/redis/0005_actor.lua"),
     include_str!("../../../migrations/redis/0006_denials.lua"),
+    include_str!("../../../migrations/redis/0007_counts.lua"),
 ];
 
 /// Takes the steps that are missing. Each is a script, and a script runs alone: of several servers that start

@@ -6,7 +6,8 @@ use uuid::Uuid;
 use super::{Cursor, StoreError, leases, owners, settle::settle, view};
 use crate::{
     primitives::{
-        Action, Actor, Applied, Cause, Check, Commit, Committed, Edit, Ending, Key, LeaseChange, Op, Record, Select,
+        Action, Actor, Applied, Cause, Check, Commit, Committed, Edit, Ending, Key, LeaseChange, Op, Record, Room,
+        Select,
     },
     store::{
         clock::{Clock, Now},
@@ -109,20 +110,41 @@ impl Change<'_> {
             }
             Check::Leased(key, owner) => (leases::is_owned(connection, key, owner)?, revision(key)?),
             Check::Held(hold) => (owners::holds(connection, hold)?, None),
+            Check::Room(room) => (self.has_room(room)?, None),
         };
         Ok(if holds { Ok(()) } else { Err(found) })
+    }
+
+    fn has_room(&self, room: &Room) -> Result<bool, StoreError> {
+        let mut needed = 0;
+        for key in &room.keys {
+            let mut any = self.connection.prepare_cached("SELECT 1 FROM records WHERE key = ?1")?;
+            needed += u64::from(any.query_row([key.as_str()], |_| Ok(())).optional()?.is_none());
+        }
+        if needed == 0 {
+            return Ok(true);
+        }
+        let mut taken = 0;
+        for index in &room.indexes {
+            taken += view::count(self.connection, index)?;
+        }
+        Ok(taken + needed <= room.most)
     }
 
     fn apply(&mut self, op: &Op) -> Result<Vec<Applied>, StoreError> {
         let mut touched = Vec::new();
         match op {
-            Op::Put { key, id, create, signal, cursor, after, lease, edit } => {
+            Op::Put { key, id, create, signal, cursor, after, lease, maker, edit } => {
                 let record = match self.record(key)? {
                     Some(record) => Some((record, Action::Update)),
                     None => create
                         .then(|| (self.blank(key, *id, cursor.then(|| after.unwrap_or(u64::MAX))), Action::Create)),
                 };
-                if let Some((record, action)) = record {
+                if let Some((mut record, action)) = record {
+                    if let Some(maker) = maker.as_ref().filter(|_| action == Action::Create) {
+                        record.indexes.insert(maker.clone());
+                        self.join(maker, key)?;
+                    }
                     let renews = record.lease.is_some() && matches!(lease, LeaseChange::Lease(_));
                     touched.push(self.put(record, action, *signal && !renews, edit)?);
                     self.lease(key, lease)?;

@@ -5,13 +5,14 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{BUSY, Purpose, StoreError};
 
 /// The steps, in order; a database's `user_version` is the number of steps it has taken.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     include_str!("../../../migrations/sqlite/0001_registry.sql"),
     include_str!("../../../migrations/sqlite/0002_owners.sql"),
     include_str!("../../../migrations/sqlite/0003_leases.sql"),
     include_str!("../../../migrations/sqlite/0004_cause.sql"),
     include_str!("../../../migrations/sqlite/0005_actor.sql"),
     include_str!("../../../migrations/sqlite/0006_denials.sql"),
+    include_str!("../../../migrations/sqlite/0007_counts.sql"),
 ];
 
 /// What `user_version` is ahead of the schema's number while the store is incomplete: also a Noah that knows nothing of

@@ -51,12 +51,15 @@ fn answer(connection: &Connection, query: &Query, now: Now) -> Result<Answer, St
         Query::List(query) => list(connection, query, now)?,
         Query::MembersOf(collection) => members_of(connection, collection, now)?,
         Query::OwnedBy(owner) => owned_by(connection, owner, now)?,
-        Query::Count(index) => {
-            let mut select = connection.prepare_cached("SELECT count(*) FROM members WHERE idx = ?1")?;
-            return Ok(Answer { records: Vec::new(), count: select.query_row([index], |row| row.get(0))? });
-        }
+        Query::Count(index) => return Ok(Answer { records: Vec::new(), count: count(connection, index)? }),
     };
     Ok(Answer { records, count: 0 })
+}
+
+/// How many members an index has.
+pub(super) fn count(connection: &Connection, index: &str) -> Result<u64, StoreError> {
+    let mut select = connection.prepare_cached("SELECT members FROM counts WHERE idx = ?1")?;
+    Ok(select.query_row([index], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
 /// One record.

@@ -1,5 +1,5 @@
 use noah::{
-    primitives::{Check, Edit, Op, Query, Select},
+    primitives::{Check, Edit, Op, Query, Room, Select},
     store::StoreError,
 };
 
@@ -92,6 +92,43 @@ async fn members_holds_where_they_are_exactly_those(case: Case) {
     taken(&case, Check::Members("tags/none".to_owned(), vec![])).await;
 }
 
+async fn room_holds_where_what_is_new_fits(case: Case) {
+    prepare(&case).await;
+    let room = |keys: &[&str], indexes: &[&str], most| {
+        let indexes = indexes.iter().map(ToString::to_string).collect();
+        Check::Room(Room { keys: keys.iter().map(|name| key(name)).collect(), indexes, most })
+    };
+    refused(&case, room(&["hosts/c"], &["hosts"], 2), None).await;
+    refused(&case, room(&["hosts/c", "hosts/d", "hosts/a"], &["hosts"], 3), None).await;
+    refused(&case, room(&["hosts/c"], &["tags/t", "hosts", "services"], 3), None).await;
+    taken(&case, room(&["hosts/c"], &["hosts"], 3)).await;
+    taken(&case, room(&["hosts/c", "hosts/a"], &["hosts"], 3)).await;
+    taken(&case, room(&["hosts/c"], &["tags/none"], 1)).await;
+    taken(&case, room(&["hosts/a", "hosts/b"], &["hosts"], 0)).await;
+}
+
+async fn what_is_created_joins_its_makers_index_and_what_is_there_does_not(case: Case) {
+    let made = |text: &str, maker: &str| {
+        let mut op = Op::put(key(text), field("x", maker));
+        let Op::Put { maker: index, .. } = &mut op else { unreachable!() };
+        *index = Some(maker.to_owned());
+        op
+    };
+    case.commit(vec![made("hosts/a", "made/1"), made("hosts/b", "made/1"), made("hosts/a", "made/2")]).await;
+    assert_eq!(
+        (case.members("made/1").await, case.count("made/2").await),
+        (vec!["hosts/a".to_owned(), "hosts/b".to_owned()], 0)
+    );
+    case.one(Op::Delete { key: key("hosts/a") }).await;
+    case.one(made("hosts/a", "made/2")).await;
+    assert_eq!(
+        (case.members("made/1").await, case.members("made/2").await),
+        (vec!["hosts/b".to_owned()], vec!["hosts/a".to_owned()])
+    );
+    case.commit(vec![Op::DeleteEach { select: Select::all("made/1") }]).await;
+    assert_eq!((case.count("made/1").await, case.count("hosts").await), (0, 1));
+}
+
 async fn the_first_check_that_does_not_hold_is_the_one_named(case: Case) {
     prepare(&case).await;
     let missing = || Check::Exists(key("hosts/none"));
@@ -133,6 +170,8 @@ on_both_stores!(Case:
     field_holds_where_the_record_has_it,
     any_holds_where_the_selection_has_a_member,
     members_holds_where_they_are_exactly_those,
+    room_holds_where_what_is_new_fits,
+    what_is_created_joins_its_makers_index_and_what_is_there_does_not,
     the_first_check_that_does_not_hold_is_the_one_named,
     all_checks_are_made_before_any_operation,
     a_refused_commit_does_not_hold_up_its_neighbours,

@@ -11,9 +11,9 @@ use noah::{
         event::VARIABLES,
         hook::Hook,
         pending::millis_of,
-        rate::Limiter,
     },
     primitives::millis,
+    rate::Limiter,
 };
 
 use super::SECRET;
