@@ -6,6 +6,7 @@ mod failover;
 mod flat;
 mod independence;
 mod latency;
+mod overload;
 mod poke;
 mod snapshot;
 mod waiters;
