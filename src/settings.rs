@@ -89,6 +89,8 @@ pub struct Limits {
     pub waiters: usize,
     /// and how many of one caller.
     pub waiters_per_caller: usize,
+    /// How many snapshots are taken at once.
+    pub snapshots: usize,
     /// How much may be stored.
     pub all: Amounts,
     /// How much of it by one token.

@@ -99,7 +99,7 @@ enum Who {
     Anonymous(Arc<Policy>),
     Token {
         token: Arc<Token>,
-        /// What opened it; `None` is a certificate.
+        /// What opened it; `None` is a certificate of its subject.
         by: Option<Digest>,
         /// Of which state of the tokens that was.
         version: u64,
@@ -250,16 +250,29 @@ impl Access {
         if self.tokens.version() == *version && token.old.is_none() {
             return if token.is_expired(now) { Err(Denied::Expired) } else { Ok(identity.clone()) };
         }
-        let (token, version) = self.tokens.of_id(&token.id).ok_or(Denied::Revoked)?;
+        let before = token;
+        let (token, version) = self.tokens.of_id(&before.id).ok_or(Denied::Revoked)?;
         if token.is_expired(now) {
             return Err(Denied::Expired);
         }
         let opens = match by {
             Some(digest) => token.is_opened_by(digest, now),
-            None => true,
+            None => token.subject == before.subject,
         };
         let who = Who::Token { token, by: *by, version };
         if opens { Ok(Identity { who, address: identity.address }) } else { Err(Denied::Revoked) }
+    }
+
+    /// Waits until all is known here that became of a caller's token up to a revision: who was held is judged by the
+    /// tokens as they were when what they are told was written.
+    ///
+    /// # Errors
+    /// That it cannot be known now.
+    pub async fn knows(&self, identity: &Identity, revision: u64) -> Result<(), Denied> {
+        match identity.token() {
+            Some(_) => self.tokens.at_least(revision).await.map_err(Denied::Store),
+            None => Ok(()),
+        }
     }
 
     /// Waits until a caller's token has expired, was revoked, or has got another secret; for ever when they showed none.

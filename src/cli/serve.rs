@@ -121,6 +121,9 @@ pub struct Args {
     /// How many of these for one caller
     #[arg(long, value_name = "NUMBER")]
     limits_waiters_per_caller: Option<String>,
+    /// How many snapshots are taken at the same time
+    #[arg(long, value_name = "NUMBER")]
+    limits_snapshots: Option<String>,
     /// How many records there may be; 0 is any number
     #[arg(long, value_name = "NUMBER")]
     limits_records: Option<String>,
@@ -234,6 +237,7 @@ impl Args {
             ("limits.in_flight_per_caller", self.limits_in_flight_per_caller),
             ("limits.waiters", self.limits_waiters),
             ("limits.waiters_per_caller", self.limits_waiters_per_caller),
+            ("limits.snapshots", self.limits_snapshots),
             ("limits.records", self.limits_records),
             ("limits.watches", self.limits_watches),
             ("limits.sessions", self.limits_sessions),

@@ -76,6 +76,12 @@ impl Answer {
         self
     }
 
+    /// The revision that it tells.
+    #[must_use]
+    pub fn revision(&self) -> Option<u64> {
+        self.revision
+    }
+
     /// Of a record whose lifetime is over in that many milliseconds, if it has one.
     #[must_use]
     pub fn expiring(self, millis: Option<u64>) -> Self {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde::Serialize;
+use serde_json::json;
 use tokio::sync::{Semaphore, watch::Receiver};
 use uuid::Uuid;
 
@@ -23,8 +24,8 @@ use crate::{
     access::Access,
     agents::Agents,
     primitives::{
-        Check, Collection, Committed, Error, Frame, Key, Keyring, Lifetime, Pattern, Plan, Record, When, application,
-        configuration, ephemeral, host, link, service, session, tag, watch,
+        Check, Collection, Committed, Error, Frame, Key, Keyring, Lifetime, Pattern, Plan, Record, Right, When,
+        application, configuration, ephemeral, host, link, service, session, tag, watch,
     },
     store::{Feed, Store, StoreError},
     watches::Probe,
@@ -207,7 +208,8 @@ impl Api {
                         &mut configuration::delete(name, when).owned(&configuration::key(name), owner.as_ref()),
                     )
                     .await?;
-                Ok(gone(&configuration::delete_answer(name, &done), &done))
+                let sees = |app: &Key| request.policy().allows(Right::Read, &app.segments());
+                Ok(gone(&configuration::delete_answer(name, &done, sees), &done))
             }
             Resource::Ephemeral(path) => {
                 let done = self
@@ -241,7 +243,6 @@ impl Api {
 
     /// Commits a plan as what the request does, or tells what its refusal means.
     pub(super) async fn commit(&self, request: &Request, plan: &mut Plan) -> Result<Committed> {
-        self.limits.check_names(&plan.commit)?;
         self.store_plan(request, plan).await.map_err(|error| match error {
             StoreError::Refused { check, revision, head } => {
                 Failure::from(plan.refusal(check, revision)).at(Some(revision.unwrap_or(head)))
@@ -256,24 +257,30 @@ impl Api {
         request: &Request,
         plan: &mut Plan,
     ) -> std::result::Result<Committed, StoreError> {
-        self.limits.count(plan, &request.caller);
+        self.limits.apply(plan, &request.caller);
         (plan.commit.cause, plan.commit.actor) = (request.cause.clone(), Some(request.actor()));
         self.store.commit(&plan.commit).await
     }
 
-    /// An edit of one record, answered with all of it; with `null` where there is none.
+    /// An edit of one record, answered with all of it; with `null` where there is none. Who may not read it is told only
+    /// that it was done.
     async fn edited(&self, request: &Request, mut plan: Plan) -> Result {
         let done = self.commit(request, &mut plan).await?;
         let last = done.results.len() - 1;
-        Ok(changed(&done.record(last).map(tag::object), &done, last))
+        let record = done.record(last);
+        if record.is_some_and(|record| !request.policy().sees(record)) {
+            return Ok(changed(&json!({"result": "success"}), &done, last));
+        }
+        Ok(changed(&record.map(tag::object), &done, last))
     }
 
-    /// An edit of a service on all its hosts, answered with all of those.
+    /// An edit of a service on all its hosts, answered with all of those that the caller may read.
     async fn edited_everywhere(&self, request: &Request, mut plan: Plan) -> Result {
         let done = self.commit(request, &mut plan).await?;
-        let records: Vec<Record> = done.results.iter().flatten().filter_map(|applied| applied.record.clone()).collect();
-        let services: Vec<Record> =
-            records.into_iter().filter(|record| record.key.collection() == Collection::Services).collect();
+        let records = done.results.iter().flatten().filter_map(|applied| applied.record.clone());
+        let services: Vec<Record> = records
+            .filter(|record| record.key.collection() == Collection::Services && request.policy().sees(record))
+            .collect();
         Ok(Answer::json(&service::by_name(&services, Frame::Listed)).at(done.revision))
     }
 

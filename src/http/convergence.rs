@@ -11,9 +11,12 @@ use super::{
     wait::wait_time,
     waiting::{Until, reading_that},
 };
-use crate::primitives::{
-    Collection, Error, List, Name, Pattern, Policy, Query, Reading, Segment, Select,
-    receipt::{self, Progress, Scope, is_converged},
+use crate::{
+    access::{Access, Identity},
+    primitives::{
+        Collection, Error, List, Name, Pattern, Policy, Query, Reading, Segment, Select,
+        receipt::{self, Progress, Scope, is_converged},
+    },
 };
 
 /// How many of the newest events are looked through for the newest that a pattern matches.
@@ -23,8 +26,9 @@ const READ: usize = 1_000;
 
 /// What is asked.
 struct Asked<'a> {
-    /// By what the caller may see.
-    policy: &'a Policy,
+    /// By what the caller may see, as they are when it is judged.
+    access: &'a Access,
+    caller: &'a Identity,
     scope: Scope,
     revision: Option<u64>,
     wait: Option<Duration>,
@@ -42,7 +46,7 @@ struct Convergence {
 }
 
 impl<'a> Asked<'a> {
-    fn parse(request: &'a Request) -> Result<Self> {
+    fn parse(access: &'a Access, request: &'a Request) -> Result<Self> {
         let parameters = &request.parameters;
         let name = |key: &str| parameters.get(key).map(Name::parse).transpose();
         let hosts = parameters.get("hosts").map(|hosts| hosts.split(',').map(Name::parse).collect()).transpose()?;
@@ -59,19 +63,25 @@ impl<'a> Asked<'a> {
             return Err(Error::Malformed(words.to_owned()).into());
         }
         let wait = parameters.get("wait").map(wait_time).transpose()?;
-        let policy = request.policy();
-        Ok(Self { policy, scope: Scope { hosts, tag: name("tag")?, hook: name("hook")?, pattern }, revision, wait })
+        let caller = &request.caller;
+        Ok(Self {
+            access,
+            caller,
+            scope: Scope { hosts, tag: name("tag")?, hook: name("hook")?, pattern },
+            revision,
+            wait,
+        })
     }
 }
 
 impl Api {
     /// `GET /convergence`
     pub(super) async fn convergence(&self, request: &Request) -> Result {
-        let asked = Asked::parse(request)?;
+        let asked = Asked::parse(&self.access, request)?;
         let until = asked.wait.map(|time| Until::new(self, request, time));
         let target = match (asked.revision, &asked.scope.pattern) {
             (Some(revision), _) => revision,
-            (None, Some(pattern)) => self.newest_of(pattern, asked.policy).await?,
+            (None, Some(pattern)) => self.newest_of(pattern, request.policy()).await?,
             (None, None) => return Err(Error::NotFound.into()),
         };
         let queries = asked.scope.queries();
@@ -148,12 +158,14 @@ impl Asked<'_> {
     }
 
     fn progress(&self, reading: &Reading, target: u64) -> Vec<Progress> {
-        if !self.policy.sees_all() {
-            let mut reading = reading.clone();
-            self.policy.hide_from(&mut reading);
-            return self.progress_of(&reading, target);
+        // Whose token is gone sees nothing of it.
+        let Ok(now) = self.access.still(self.caller) else { return Vec::new() };
+        if now.policy().sees_all() {
+            return self.progress_of(reading, target);
         }
-        self.progress_of(reading, target)
+        let mut reading = reading.clone();
+        now.policy().hide_from(&mut reading);
+        self.progress_of(&reading, target)
     }
 
     fn progress_of(&self, reading: &Reading, target: u64) -> Vec<Progress> {

@@ -73,6 +73,8 @@ pub(super) enum Cause {
         /// Whether they are held.
         held: bool,
     },
+    /// As many snapshots are taken as may be.
+    TooManySnapshots(usize),
     /// The log was trimmed faster than a snapshot could be taken.
     Overtaken,
     /// It is not known who the caller is.
@@ -166,6 +168,7 @@ impl Failure {
             | Cause::Denied(Denied::Store(StoreError::Unavailable(_) | StoreError::Unable { .. }))
             | Cause::Domain(Error::Contended)
             | Cause::Busy { .. }
+            | Cause::TooManySnapshots(_)
             | Cause::Overtaken => {
                 response.insert_header((header::RETRY_AFTER, "1"));
             }
@@ -269,6 +272,11 @@ impl Cause {
                 Some(format!("ask again in {seconds} s, and then less often (limits.requests_per_{})", rate_of(who))),
             ),
             Self::Busy { full, held } => told_busy(*full, *held),
+            Self::TooManySnapshots(most) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("{most} snapshots are being taken, which is as many as may be"),
+                Some("wait for one of them (limits.snapshots)".to_owned()),
+            ),
             Self::Overtaken => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The log is trimmed faster than a snapshot is taken".to_owned(),

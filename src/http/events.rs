@@ -7,7 +7,12 @@ use futures_util::{Stream, stream};
 use serde::Serialize;
 use tokio::{sync::watch, time::Instant};
 
-use super::{answer::Answer, error::Failure, request::Request};
+use super::{
+    answer::Answer,
+    bare::HangUp,
+    error::Failure,
+    request::{Request, hung_up},
+};
 use crate::{
     access::{Access, Denied, Identity},
     primitives::{Error, Event, EventJson, Pattern, Policy},
@@ -129,6 +134,7 @@ pub async fn follow(
     feed: &Feed,
     asked: Asked,
     reader: Reader,
+    hung_up: Option<HangUp>,
     stopping: watch::Receiver<bool>,
 ) -> Result<impl Stream<Item = io::Result<Bytes>> + use<>, Failure> {
     let window = store.window().await?;
@@ -142,6 +148,7 @@ pub async fn follow(
         feed: feed.subscribe(after),
         wanted: asked.wanted,
         reader,
+        hung_up,
         stopping,
         waiting: VecDeque::new(),
         // At once, so that the client knows from where it is told.
@@ -160,6 +167,7 @@ struct Follower {
     feed: Subscription,
     wanted: Wanted,
     reader: Reader,
+    hung_up: Option<HangUp>,
     stopping: watch::Receiver<bool>,
     /// Events that are asked for and not written yet.
     waiting: VecDeque<Arc<Entry>>,
@@ -197,6 +205,7 @@ impl Follower {
                 continue;
             }
             tokio::select! {
+                () = hung_up(self.hung_up.as_ref()) => return None,
                 () = self.reader.over() => {
                     if let Err(denied) = self.reader.look_again() {
                         self.end("end", &denied.into());

@@ -5,17 +5,28 @@ use std::{
     collections::{HashMap, HashSet, hash_map::RandomState},
     hash::BuildHasher,
     net::IpAddr,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll, ready},
     time::Instant,
+};
+
+use actix_web::{
+    HttpResponse,
+    body::{BodySize, BoxBody, MessageBody},
+    web::Bytes,
 };
 
 use super::error::{Cause, Failure};
 use crate::{
     access::Identity,
-    primitives::{Check, Collection, Commit, Error, Key, Op, Plan, Room, decode_segment, encode_segment},
+    primitives::{
+        Check, Collection, Commit, Error, Key, Op, Plan, Room, Select, decode_segment, encode_segment, lock, session,
+        token::ANONYMOUS,
+    },
     rate::{Limiter, source},
     settings::{self, Amounts, Settings},
 };
@@ -30,6 +41,7 @@ pub struct Limits {
     hasher: RandomState,
     turns: Arc<Seats>,
     waiters: Arc<Seats>,
+    snapshots: Arc<Seats>,
     /// How many requests were refused here.
     refused: AtomicU64,
 }
@@ -60,6 +72,17 @@ impl Kind {
             | Collection::Links
             | Collection::Locks => Some(Self::Records),
         }
+    }
+
+    /// The index of what a caller has made. What was made without a token is not counted, but a session must be known to
+    /// be nobody's.
+    fn maker(self, caller: &Identity) -> Option<String> {
+        let who = match caller.token_id() {
+            Some(id) => encode_segment(id.as_str()).into_owned(),
+            None if self == Self::Sessions => ANONYMOUS.to_owned(),
+            None => return None,
+        };
+        Some(format!("made/{who}/{}", self.word()))
     }
 
     fn word(self) -> &'static str {
@@ -96,6 +119,7 @@ impl Limits {
             hasher: RandomState::new(),
             turns: Seats::new(settings.in_flight, settings.in_flight_per_caller),
             waiters: Seats::new(settings.waiters, settings.waiters_per_caller),
+            snapshots: Seats::new(settings.snapshots, settings.snapshots),
             refused: AtomicU64::new(0),
             settings,
         }
@@ -131,6 +155,14 @@ impl Limits {
         Ok(Place { limits: Arc::clone(self), caller: id, turn: Mutex::new(Some(turn)) })
     }
 
+    /// A place among the snapshots that are taken, each of which may be a copy of the store.
+    ///
+    /// # Errors
+    /// That there are as many as there may be.
+    pub fn snapshot(&self) -> Result<Seat, Failure> {
+        self.snapshots.take(0).map_err(|_| self.refuse(Cause::TooManySnapshots(self.settings.snapshots)))
+    }
+
     fn refuse(&self, cause: Cause) -> Failure {
         self.refused.fetch_add(1, Ordering::Relaxed);
         cause.into()
@@ -142,34 +174,18 @@ impl Limits {
         (self.refused.load(Ordering::Relaxed), self.turns.taken().all as u64)
     }
 
-    /// Refuses names that are too long, and paths that are too deep.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`]
-    pub fn check_names(&self, commit: &Commit) -> Result<(), Error> {
-        let (longest, deepest) = (self.settings.name_max_bytes, self.settings.path_max_depth);
-        for key in created(commit) {
-            if key.collection() == Collection::Ephemerals {
-                if key.rest().split('/').count() > deepest {
-                    return Err(Error::invalid(format!("A path has at most {deepest} segments")));
-                }
-            } else if is_named(key.collection())
-                && key.rest().split('/').any(|name| decode_segment(name).len() > longest)
-            {
-                return Err(Error::invalid(format!("A name has at most {longest} bytes")));
-            }
-        }
-        Ok(())
-    }
-
-    /// Has a plan refused for which there is no room, and what it makes counted as this caller's.
-    pub fn count(&self, plan: &mut Plan, caller: &Identity) {
+    /// Has a plan refused for which there is no room, which makes names that are too long or paths that are too deep, or
+    /// which is about the sessions of others; and what it makes counted as this caller's.
+    pub fn apply(&self, plan: &mut Plan, caller: &Identity) {
+        self.check_names(plan);
+        own_sessions(plan, caller);
         for kind in Kind::ALL {
-            let maker = caller.token_id().map(|id| format!("made/{}/{}", encode_segment(id.as_str()), kind.word()));
+            let maker = kind.maker(caller);
             if let Some(maker) = &maker {
                 sign(&mut plan.commit, kind, maker);
             }
             let all = kind.most(&self.settings.all).map(|most| (most, kind.collections(), false));
+            let maker = maker.filter(|_| caller.token_id().is_some());
             let own = kind.most(&self.settings.per_token).zip(maker).map(|(most, maker)| (most, vec![maker], true));
             for (most, indexes, own) in all.into_iter().chain(own) {
                 let keys: HashSet<&Key> =
@@ -181,6 +197,59 @@ impl Limits {
             }
         }
     }
+
+    /// What is there with such a name or path already stays as it is, and can be put.
+    fn check_names(&self, plan: &mut Plan) {
+        let (longest, deepest) = (self.settings.name_max_bytes, self.settings.path_max_depth);
+        let refused = |key: &Key| match key.collection() {
+            Collection::Ephemerals if key.rest().split('/').count() > deepest => {
+                Some(format!("A path has at most {deepest} segments"))
+            }
+            collection
+                if is_named(collection) && key.rest().split('/').any(|name| decode_segment(name).len() > longest) =>
+            {
+                Some(format!("A name has at most {longest} bytes"))
+            }
+            _ => None,
+        };
+        let wrong: Vec<_> =
+            created(&plan.commit).filter_map(|key| Some((key.clone(), Error::invalid(refused(key)?)))).collect();
+        for (key, error) in wrong {
+            plan.add_check(Check::Exists(key), error);
+        }
+    }
+}
+
+/// A session is of whoever made it: for others, but those who may do everything, it is as if there were none. So it is
+/// enough to know that its id is shown in lists and events.
+fn own_sessions(plan: &mut Plan, caller: &Identity) {
+    if caller.policy().is_admin() {
+        return;
+    }
+    let Some(own) = Kind::Sessions.maker(caller) else { return };
+    for (key, refusal) in sessions_of(&plan.commit) {
+        plan.add_check(Check::Any(Select::under(own.clone(), key.as_str())), refusal);
+    }
+}
+
+/// The sessions that a commit is about, and what is said where there is none.
+fn sessions_of(commit: &Commit) -> Vec<(Key, Error)> {
+    let is_session = |key: &&Key| key.collection() == Collection::Sessions;
+    let checked = commit.checks.iter().filter_map(|check| match check {
+        Check::Exists(key) | Check::Leased(_, key) => Some(key).filter(is_session),
+        _ => None,
+    });
+    let done = commit.ops.iter().filter_map(|op| match op {
+        Op::Put { key, create: false, .. } | Op::Delete { key } if is_session(&key) => {
+            Some((key.clone(), session::UNKNOWN))
+        }
+        // A place in the queue of a lock has the name of its session.
+        Op::Delete { key } if key.collection() == Collection::Locks => {
+            Some((Key::session(key.name().parse().ok()?), lock::UNKNOWN))
+        }
+        _ => None,
+    });
+    done.chain(checked.map(|key| (key.clone(), session::ended()))).collect()
 }
 
 /// Whether what follows the collection in its keys are names that clients give.
@@ -246,6 +315,41 @@ impl Place {
         drop(self.turn.lock().unwrap_or_else(PoisonError::into_inner).take());
         Ok(seat)
     }
+
+    /// Keeps it until an answer is written.
+    #[must_use]
+    pub fn until_written(self, response: HttpResponse) -> HttpResponse {
+        response.map_body(|_, answer| Written { answer, rest: Bytes::new(), _place: self }.boxed())
+    }
+}
+
+/// How much of an answer is handed to the connection at once. It takes no more while it has about so much to write.
+const PART: usize = 32 << 10;
+
+/// The body of an answer that has a place: in parts, or it would be out of here, and in memory all the same.
+struct Written {
+    answer: BoxBody,
+    rest: Bytes,
+    _place: Place,
+}
+
+impl MessageBody for Written {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.answer.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let this = self.get_mut();
+        if this.rest.is_empty() {
+            match ready!(Pin::new(&mut this.answer).poll_next(cx)) {
+                Some(Ok(bytes)) => this.rest = bytes,
+                end => return Poll::Ready(end),
+            }
+        }
+        Poll::Ready(Some(Ok(this.rest.split_to(this.rest.len().min(PART)))))
+    }
 }
 
 /// Who has taken all there are.
@@ -279,7 +383,7 @@ pub struct Seat {
 
 impl Seats {
     fn new(most: usize, most_per_caller: usize) -> Arc<Self> {
-        Arc::new(Self { most, most_per_caller, taken: Mutex::default() })
+        Arc::new(Self { most, most_per_caller: most_per_caller.min(most), taken: Mutex::default() })
     }
 
     fn taken(&self) -> std::sync::MutexGuard<'_, Taken> {

@@ -1,6 +1,6 @@
 //! Locks: taking a ticket, waiting for its turn, giving it back.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
@@ -8,13 +8,15 @@ use super::{
     answer::Answer,
     api::{Api, Result, session, unconditional},
     error::Failure,
+    guard,
     request::Request,
+    routes::{Resource, Verb},
     wait::wait_time,
     waiting::{Look, Until, reading_that},
 };
 use crate::{
     primitives::{
-        Error, Name, Plan, Reading, Record,
+        Check, Error, Name, Plan, Reading, Record,
         lock::{self, Queue},
         session as sessions,
     },
@@ -87,6 +89,8 @@ impl Wish<'_> {
             return self.held_now(&reading, is_new).await;
         };
         let until = Until::new(self.api, self.request, time);
+        // Who cannot be held takes no place in the line either.
+        let _seat = self.request.hold()?;
         // Registered, looked, and only then waited: nothing can come in between.
         let queue = [lock::queue(self.name)];
         let mut waiter = self.api.feed.waiter(&queue);
@@ -94,15 +98,31 @@ impl Wish<'_> {
         if self.place(&reading)?.2 {
             return self.answer(&reading, is_new);
         }
-        let _seat = self.request.hold()?;
         let (store, seen) = (self.api.store.as_ref(), reading.revision);
         drop(reading);
         // Without its ticket it waits in vain, and is told so.
         let is_over = |reading: &Reading| self.place(reading).map_or(true, |(_, _, holds)| holds);
-        tokio::select! {
-            reading = reading_that(&mut waiter, store, &queue, seen, false, is_over) => self.answer(&reading, is_new),
-            () = until.over() => self.answer(&store.read(&queue).await?, is_new),
+        let reading = tokio::select! {
+            reading = reading_that(&mut waiter, store, &queue, seen, false, is_over) => reading,
+            () = until.over() => Arc::new(store.read(&queue).await?),
+        };
+        if let Err(denied) = self.may_still(reading.revision).await {
+            // They are told that they do not have it, and so they must not.
+            if let Ok((ticket, ..)) = self.place(&reading).as_ref()
+                && is_new
+            {
+                self.try_commit(lock::take_back(ticket)).await?;
+            }
+            return Err(denied);
         }
+        self.answer(&reading, is_new)
+    }
+
+    /// Whether the caller may still take the lock after the wait.
+    async fn may_still(&self, revision: u64) -> Result<()> {
+        self.api.access.knows(&self.request.caller, revision).await?;
+        let caller = self.api.access.still(&self.request.caller)?;
+        guard::check(&caller, Verb::Put, &Resource::Lock(self.name.clone()), self.request)
     }
 
     /// Takes a ticket, unless the session has one; the queue with it, and whether it is new. Who does not want to
@@ -117,7 +137,8 @@ impl Wish<'_> {
                 return Err(other_slots(ticket).into());
             }
             // Where writes wait for replicas the one that made the ticket may have waited in vain; this one must not.
-            self.try_commit(Plan::new(Vec::new())).await?;
+            // And whose session it is, is known to the store.
+            self.try_commit(Plan::new(Vec::new()).require(Check::Exists(owner.key.clone()), sessions::ended())).await?;
             return Ok((reading, false));
         }
         let slots = self.slots.unwrap_or(1);
@@ -142,7 +163,6 @@ impl Wish<'_> {
 
     /// Commits; whether it was not done because another request of the same session came before.
     async fn try_commit(&self, mut plan: Plan) -> Result<bool> {
-        self.api.limits.check_names(&plan.commit)?;
         match self.api.store_plan(self.request, &mut plan).await {
             Ok(_) => Ok(true),
             Err(StoreError::Refused { check, revision, head }) => match plan.refusal(check, revision) {

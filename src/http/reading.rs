@@ -52,7 +52,7 @@ impl Api {
             Resource::Events => self.events(request).await,
             Resource::Convergence => self.convergence(request).await,
             Resource::Denials => denials::answer(self.store.as_ref(), request).await,
-            Resource::Snapshot => snapshot::answer(self.store.as_ref(), request).await,
+            Resource::Snapshot => snapshot::answer(self, request).await,
             Resource::All(collection) => self.all(*collection, request, look).await,
             Resource::Host(name) => whole(host::key(name), look).await,
             Resource::Service(name) => {
@@ -175,7 +175,15 @@ impl Api {
         }
         let reader = events::Reader::new(&self.access, &request.caller);
         let seat = request.hold()?;
-        let stream = events::follow(self.store.as_ref(), &self.feed, asked, reader, self.stopping.clone()).await?;
+        let stream = events::follow(
+            self.store.as_ref(),
+            &self.feed,
+            asked,
+            reader,
+            request.hang_up.clone(),
+            self.stopping.clone(),
+        )
+        .await?;
         Ok(Answer::stream(STREAM, stream.inspect(move |_| _ = &seat)).with(header::CACHE_CONTROL, "no-store"))
     }
 

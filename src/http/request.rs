@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use actix_web::{
-    HttpRequest,
+    HttpRequest, HttpResponse,
+    body::{BodySize, MessageBody},
     http::{
         Method,
         header::{self, HeaderMap},
@@ -22,6 +23,9 @@ use crate::{
     primitives::{self, Actor, Error, Key, Policy, When},
     tls,
 };
+
+/// An answer of so many bytes is long.
+const SHORT: u64 = 64 << 10;
 
 /// What of a request the handlers look at, besides its verb and its resource.
 pub struct Request {
@@ -50,7 +54,7 @@ pub struct Request {
     /// Its turn; `None` is of one that needs none.
     place: Option<Place>,
     /// Told when the client hangs up.
-    hang_up: Option<HangUp>,
+    pub hang_up: Option<HangUp>,
 }
 
 impl Request {
@@ -91,6 +95,12 @@ impl Request {
         }
     }
 
+    /// Whether it may be held until something is as it should be.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.parameters.get("wait").is_some()
+    }
+
     /// What whoever made the request may do.
     #[must_use]
     pub fn policy(&self) -> &Policy {
@@ -105,12 +115,20 @@ impl Request {
         self.place.as_ref().map(Place::hold).transpose()
     }
 
+    /// Has a long answer keep the place of its request until it is written. A short one is in the hands of the operating
+    /// system at once.
+    #[must_use]
+    pub fn keep_place(self, response: HttpResponse) -> HttpResponse {
+        let is_long = |size| matches!(size, BodySize::Sized(SHORT..) | BodySize::Stream);
+        match self.place {
+            Some(place) if is_long(response.body().size()) => place.until_written(response),
+            _ => response,
+        }
+    }
+
     /// Waits for the client to hang up.
     pub async fn hung_up(&self) {
-        match &self.hang_up {
-            Some(hang_up) => hang_up.wait().await,
-            None => std::future::pending().await,
-        }
+        hung_up(self.hang_up.as_ref()).await;
     }
 
     /// The URL of a record that has a name, as the client would reach it.
@@ -154,6 +172,14 @@ impl Request {
                 || range == "*/*"
                 || range.strip_suffix("/*").is_some_and(|wanted| wanted.eq_ignore_ascii_case(kind))
         })
+    }
+}
+
+/// Waits for the client to hang up, where that is told.
+pub async fn hung_up(hang_up: Option<&HangUp>) {
+    match hang_up {
+        Some(hang_up) => hang_up.wait().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -208,6 +234,13 @@ fn base_url(request: &HttpRequest) -> String {
     let scheme = forwarded("x-forwarded-proto")
         .unwrap_or_else(|| tls::scheme(request.conn_data::<Secure>().is_some()).to_owned());
     format!("{scheme}://{host}")
+}
+
+/// Whether a request says that it has a body.
+pub fn has_body(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || text(headers, header::CONTENT_LENGTH).is_some_and(|length| length.trim() != "0")
 }
 
 /// Reads a body, and no further than `limit` bytes.

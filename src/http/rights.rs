@@ -78,7 +78,8 @@ pub fn check(policy: &Policy, verb: Verb, resource: &Resource, page: bool) -> Al
         }
         Resource::Application(name) => asked.on(by_verb, || application::key(name)),
         Resource::Attached(name, config) => match verb {
-            Verb::Get => asked.on(READ, || configuration::key(config)),
+            // An application shows its configurations.
+            Verb::Get => asked.on(READ, || application::key(name)),
             Verb::Put | Verb::Delete | Verb::Post => {
                 asked.on(WRITE, || application::key(name))?;
                 asked.on(WRITE, || configuration::key(config))

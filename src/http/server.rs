@@ -27,7 +27,7 @@ use super::{
     guard,
     limits::Limits,
     patience::IDLE,
-    request::{Request, Secure, read_body, says_json},
+    request::{Request, Secure, has_body, read_body, says_json},
     rights,
     routes::{Resource, Verb, resource},
     target::Path,
@@ -311,7 +311,12 @@ async fn handle(context: Data<Context>, request: HttpRequest, mut payload: Paylo
     let mut response = async {
         let mut caller = None;
         let response = match answer(&context, &request, &mut payload, &mut caller).await {
-            Ok((answer, read)) => answer.respond(read.known.as_ref().filter(|_| request.method().is_safe())),
+            Ok((answer, read)) => {
+                let response = answer.respond(read.known.as_ref().filter(|_| request.method().is_safe()));
+                let response = read.keep_place(response);
+                // What comes with a GET was not read.
+                if request.method().is_safe() && has_body(&request) { closing(response, payload) } else { response }
+            }
             Err(failure) => {
                 if failure.is_denial() {
                     context.denials.note(denial(&failure, &request, caller.as_ref()));
@@ -392,9 +397,15 @@ async fn answer(
         Resource::Ephemeral(_) if verb == Verb::Put => context.limits.ephemeral_max_bytes,
         _ => context.body_max_bytes,
     };
-    asked.body = read_body(request, payload, limit, context.request_timeout).await?;
+    // Nobody reads the body of a GET, and so nobody waits for it.
+    if verb != Verb::Get {
+        asked.body = read_body(request, payload, limit, context.request_timeout).await?;
+    }
     let answer = context.api.answer(verb, &resource, &asked).await;
     if guard::takes_long(verb, &resource) && !is_open {
+        if let Some(revision) = answer.as_ref().ok().and_then(Answer::revision).filter(|_| asked.waits()) {
+            context.access.knows(&asked.caller, revision).await?;
+        }
         guard::check(&context.access.still(&asked.caller)?, verb, &resource, &asked)?;
     }
     Ok((answer?, asked))

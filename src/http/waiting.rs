@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{answer::Answer, api::Api, error::Failure, request::Request, routes::Resource, wait::Wait};
 use crate::{
+    access::Identity,
     primitives::{Error, Event, Policy, Query, Reading, Record},
     store::{News, Store, StoreError, Waiter},
 };
@@ -53,7 +54,7 @@ impl<'a> Look<'a> {
     /// # Errors
     /// Those of [`Store::read`], and that too many wait.
     pub async fn read(&self, queries: &[Query], shown: impl Fn(&Reading) -> Vec<&Record>) -> Result<Reading, Failure> {
-        self.read_for(None, queries, shown).await
+        self.read_for(false, queries, shown).await
     }
 
     /// [`Look::read`] of several records, of which only those count that the caller may see.
@@ -65,23 +66,28 @@ impl<'a> Look<'a> {
         queries: &[Query],
         shown: impl Fn(&Reading) -> Vec<&Record>,
     ) -> Result<Reading, Failure> {
-        let policy = Some(self.policy()).filter(|policy| !policy.sees_all());
-        let mut reading = self.read_for(policy, queries, shown).await?;
-        if let Some(policy) = policy {
-            policy.hide_from(&mut reading);
+        let mut reading = self.read_for(true, queries, shown).await?;
+        if self.waits() {
+            self.api.access.knows(&self.request.caller, reading.revision).await?;
         }
+        self.caller()?.policy().hide_from(&mut reading);
         Ok(reading)
+    }
+
+    /// The caller as they are now: a request may have been held for long.
+    fn caller(&self) -> Result<Identity, Failure> {
+        Ok(self.api.access.still(&self.request.caller)?)
     }
 
     async fn read_for(
         &self,
-        policy: Option<&Policy>,
+        seen_only: bool,
         queries: &[Query],
         shown: impl Fn(&Reading) -> Vec<&Record>,
     ) -> Result<Reading, Failure> {
         let Some(wait) = &self.wait else { return Ok(self.api.store.read(queries).await?) };
         // Boxed, so that requests that do not wait do not carry it.
-        let (reading, met) = Box::pin(Hold { look: self, wait, policy, queries, shown }.run()).await?;
+        let (reading, met) = Box::pin(Hold { look: self, wait, seen_only, queries, shown }.run()).await?;
         self.met.set(Some(met));
         Ok(Arc::unwrap_or_clone(reading))
     }
@@ -137,8 +143,8 @@ impl<'a> Until<'a> {
 struct Hold<'a, F> {
     look: &'a Look<'a>,
     wait: &'a Wait,
-    /// By what is shown only what may be seen; `None` when that is all.
-    policy: Option<&'a Policy>,
+    /// Whether only that counts which the caller may see.
+    seen_only: bool,
     queries: &'a [Query],
     shown: F,
 }
@@ -184,10 +190,17 @@ impl<F: Fn(&Reading) -> Vec<&Record>> Hold<'_, F> {
 
     /// What is to be said of the records that are shown of a reading.
     fn judge<T>(&self, reading: &Reading, say: impl FnOnce(&[&Record]) -> T) -> T {
-        let Some(policy) = self.policy else { return say(&(self.shown)(reading)) };
+        if !self.seen_only {
+            return say(&(self.shown)(reading));
+        }
+        // Whose token is gone is told so when the wait is over, which is at once.
+        let Ok(caller) = self.look.caller() else { return say(&[]) };
+        if caller.policy().sees_all() {
+            return say(&(self.shown)(reading));
+        }
         // Others may wait with the same reading and see other parts of it.
         let mut reading = reading.clone();
-        policy.hide_from(&mut reading);
+        caller.policy().hide_from(&mut reading);
         say(&(self.shown)(&reading))
     }
 
@@ -213,7 +226,10 @@ impl<F: Fn(&Reading) -> Vec<&Record>> Hold<'_, F> {
                 Err(StoreError::Trimmed { .. }) => return Ok(Before::Changed),
                 events => events?,
             };
-            let may_know = |event: &Event| self.policy.is_none_or(|policy| policy.sees(&event.record));
+            let caller = self.look.caller().ok();
+            let may_know = |event: &Event| {
+                !self.seen_only || caller.as_ref().is_some_and(|caller| caller.policy().sees(&event.record))
+            };
             if events.iter().any(|event| waiter.is_about(event) && may_know(event)) {
                 return Ok(Before::Changed);
             }

@@ -129,14 +129,18 @@ pub struct DeleteAnswer<'a> {
     item: &'a str,
 }
 
-/// What [`delete`] is answered with.
+/// What [`delete`] is answered with, of the applications those that may be seen.
 #[must_use]
-pub fn delete_answer<'a>(name: &'a Name, done: &Committed) -> DeleteAnswer<'a> {
+pub fn delete_answer<'a>(name: &'a Name, done: &Committed, sees: impl Fn(&Key) -> bool) -> DeleteAnswer<'a> {
     DeleteAnswer {
         result: "success",
         id: done.one(1).map_or(Uuid::nil(), |own| own.id),
         action: "delete",
-        affected_applications: done.results[0].iter().map(|app| app.key.name().into_owned()).collect(),
+        affected_applications: done.results[0]
+            .iter()
+            .filter(|app| sees(&app.key))
+            .map(|app| app.key.name().into_owned())
+            .collect(),
         item: name.as_str(),
     }
 }

@@ -8,7 +8,8 @@ impl Policy {
     /// Whether all lists are shown whole, so that nothing needs to be looked at one by one.
     #[must_use]
     pub fn sees_all(&self) -> bool {
-        self.everywhere(Right::Read) && self.everywhere(Right::Watch)
+        // Others are not shown what is in the endpoints of watches.
+        self.is_admin()
     }
 
     /// Whether an event whose record is at a path may be told ([`Record::segments`]).
@@ -19,18 +20,28 @@ impl Policy {
         if self.is_admin() {
             return true;
         }
+        let kind = path.first().map(AsRef::as_ref);
+        // A watch's name holds its endpoint, and that of a dead letter the name of its watch.
+        if matches!(kind, Some("watchers" | "dead-letters"))
+            && path.get(1).is_some_and(|name| holds_password(name.as_ref()))
+        {
+            return false;
+        }
         let is_letter = path.first().is_some_and(|kind| kind.as_ref() == Collection::DeadLetters.as_str());
         self.allows(Right::Read, path)
             && (!is_letter || path.get(1).is_some_and(|name| self.covers_watch(Right::Read, name.as_ref())))
     }
 
-    /// Whether a record may be shown in a list: a watch to those who may have such a one, a place in the queue of a lock
+    /// Whether a record may be shown in a list: a watch to those who may have such a one (one whose endpoint holds a
+    /// password only to those who may do everything), a place in the queue of a lock
     /// also to those who may take the lock, and anything else to those who may read it.
     #[must_use]
     pub fn sees(&self, record: &Record) -> bool {
         match record.key.collection() {
             Collection::Watches => {
-                watch::pattern_at(&record.key).is_some_and(|pattern| self.covers(Right::Watch, &pattern))
+                let may = |pattern| self.covers(Right::Watch, &pattern);
+                watch::pattern_at(&record.key).is_some_and(may)
+                    && (self.is_admin() || !watch::holds_password(&record.key))
             }
             Collection::Locks => {
                 let path = record.segments();
@@ -61,6 +72,10 @@ impl Policy {
         let patterns = watch::patterns_of(name);
         !patterns.is_empty() && patterns.iter().all(|pattern| self.covers(right, pattern))
     }
+}
+
+fn holds_password(name: &str) -> bool {
+    watch::keys_of(name).iter().any(watch::holds_password)
 }
 
 #[cfg(test)]
@@ -137,6 +152,6 @@ mod tests {
         };
         assert_eq!(left("read=//noah/hosts/b"), ["tags/t", "hosts/b"]);
         assert!(left("read=//noah/tags").is_empty());
-        assert_eq!(left("read,watch=//noah").len(), 4);
+        assert_eq!(left("all=//noah").len(), 4);
     }
 }

@@ -103,7 +103,7 @@ fn limits(layers: &Layers) -> Result<Limits, SettingsError> {
         let allowed = "a number of requests in a second, a minute or an hour, written 100/s, 600/m or 5000/h, or off";
         layers.read(key, allowed, |value| value.as_str()?.parse().ok())
     };
-    let limits = Limits {
+    Ok(Limits {
         uri_max_bytes: size(layers, "limits.uri_max_bytes", 64, 65536)?,
         name_max_bytes: size(layers, "limits.name_max_bytes", 1, Name::MAX_BYTES)?,
         path_max_depth: size(layers, "limits.path_max_depth", 1, EphemeralPath::MAX_BYTES)?,
@@ -113,17 +113,10 @@ fn limits(layers: &Layers) -> Result<Limits, SettingsError> {
         in_flight_per_caller: count(layers, "limits.in_flight_per_caller")?,
         waiters: most(layers, "limits.waiters")?,
         waiters_per_caller: most(layers, "limits.waiters_per_caller")?,
+        snapshots: count(layers, "limits.snapshots")?,
         all: amounts(layers, "")?,
         per_token: amounts(layers, "_per_token")?,
-    };
-    let Limits { in_flight, in_flight_per_caller, waiters, waiters_per_caller, .. } = limits;
-    for (low, high) in [
-        (("limits.in_flight_per_caller", in_flight_per_caller), ("limits.in_flight", in_flight)),
-        (("limits.waiters_per_caller", waiters_per_caller), ("limits.waiters", waiters)),
-    ] {
-        refuse_above(low, high, |count| count)?;
-    }
-    Ok(limits)
+    })
 }
 
 fn amounts(layers: &Layers, whose: &str) -> Result<Amounts, SettingsError> {

@@ -3,6 +3,7 @@
 mod commands;
 mod first;
 mod held;
+mod others;
 mod routes;
 mod seen;
 mod tokens;

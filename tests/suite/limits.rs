@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     access::Guarded,
-    support::{Answer, Backend, Client, Database, Noah, Raw, eventually, on_both_stores},
+    support::{Answer, Backend, Client, Database, Noah, Raw, eventually, on_both_stores, session},
 };
 
 /// Which store.
@@ -227,6 +227,81 @@ async fn a_server_with_too_much_to_do_says_so_and_is_healthy(On(backend): On) {
         .await;
 }
 
+async fn what_is_there_already_may_have_any_name(On(backend): On) {
+    let mut noah = Noah::on(backend).await;
+    noah.put_ok("/hosts/a-long-name?ttl=60s", r#"{"status":"up"}"#).await;
+    noah.put_ok("/ephemerals/a/b/c/d", "x").await;
+    let args = ["--limits-name-max-bytes", "8", "--limits-path-max-depth", "3"];
+    noah.terminate();
+    noah.restart_with(&args.map(ToOwned::to_owned));
+    noah.put_ok("/hosts/a-long-name?ttl=60s", r#"{"status":"up"}"#).await;
+    noah.put_ok("/ephemerals/a/b/c/d", "y").await;
+    refused(&noah.put("/ephemerals/a/b/c/e", "x").await, 422, "at most 3 segments");
+}
+
+async fn a_stream_that_its_client_left_takes_no_place(On(backend): On) {
+    let noah = Noah::with(backend, &["--limits-waiters", "1"]).await;
+    for _ in 0..3 {
+        let stream = stream(&noah).await;
+        refused(&noah.get("/ephemerals/none?wait=1ms").await, 429, "are held");
+        drop(stream);
+        eventually("there is room again", || async {
+            (noah.get("/ephemerals/none?wait=1ms").await.status == 404).then_some(())
+        })
+        .await;
+    }
+}
+
+/// A stream of events, which is held; gone with this value.
+async fn stream(noah: &Noah) -> reqwest::Response {
+    let stream = noah.request(reqwest::Method::GET, "/events").header("accept", "text/event-stream");
+    let stream = stream.send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    stream
+}
+
+async fn who_cannot_be_held_takes_no_place_in_the_line_of_a_lock(On(backend): On) {
+    let noah = Noah::with(backend, &["--limits-waiters", "1"]).await;
+    let [holder, waiter] = [session(&noah, "60s", "holder").await, session(&noah, "60s", "waiter").await];
+    noah.put_ok(&format!("/locks/l?session={holder}"), "").await;
+    let _stream = stream(&noah).await;
+    refused(&noah.put(&format!("/locks/l?session={waiter}&wait=5s"), "").await, 429, "are held");
+    assert!(!noah.get("/locks/l").await.text().contains(&waiter));
+}
+
+async fn an_answer_that_nobody_reads_keeps_its_place(On(backend): On) {
+    let noah = Noah::with(backend, &["--limits-in-flight", "1", "--limits-snapshots", "1"]).await;
+    let large = "x".repeat(500_000);
+    for n in 0..60 {
+        noah.put_ok(&format!("/configurations/large-{n}"), json!({"format": "string", "body": large}).to_string())
+            .await;
+    }
+    let own = "1 requests of this caller are under way";
+    for (path, other, status, words) in
+        [("/configurations", "/hosts", 429, own), ("/snapshot", "/snapshot", 503, "1 snapshots are being taken")]
+    {
+        let mut raw = Raw::connect(noah.address()).await;
+        raw.send(format!("GET {path} HTTP/1.1\r\nhost: noah\r\n\r\n")).await;
+        let answer = eventually("there is no more room", || async {
+            let answer = noah.get(other).await;
+            (answer.status == status).then_some(answer)
+        })
+        .await;
+        refused(&answer, status, words);
+        drop(raw);
+        eventually("there is room again", || async { (noah.get(other).await.status != status).then_some(()) }).await;
+    }
+}
+
+async fn nobody_waits_for_the_body_of_a_get(On(backend): On) {
+    let noah = Noah::with(backend, &["--limits-in-flight", "1"]).await;
+    let mut raw = Raw::connect(noah.address()).await;
+    raw.send("GET /whoami HTTP/1.1\r\nhost: noah\r\ncontent-length: 2\r\n\r\nx").await;
+    assert_eq!(raw.answer().await.status, 200);
+    assert_eq!(noah.get("/hosts").await.status, 404, "its place is free");
+    assert!(raw.is_closed_within(crate::support::PATIENCE).await, "what else would come is not read as a request");
+}
+
 /// A PUT of which the last byte is missing.
 async fn begun(guarded: &Guarded, secret: &str) -> Raw {
     let mut raw = Raw::connect(guarded.noah.address()).await;
@@ -248,4 +323,9 @@ on_both_stores!(On:
     a_source_that_asks_too_often_is_told_so_whatever_it_shows,
     only_so_many_requests_are_held,
     a_server_with_too_much_to_do_says_so_and_is_healthy,
+    what_is_there_already_may_have_any_name,
+    a_stream_that_its_client_left_takes_no_place,
+    who_cannot_be_held_takes_no_place_in_the_line_of_a_lock,
+    an_answer_that_nobody_reads_keeps_its_place,
+    nobody_waits_for_the_body_of_a_get,
 );

@@ -113,6 +113,12 @@ pub fn change(record: &Record, body: &[u8], when: &When) -> Result<Plan, Error> 
 /// `PUT /tokens/ID/rotate` of the token that was found there: another secret. The one before is over at once, or after a
 /// `grace`.
 pub fn rotate(record: &Record, body: &[u8], when: &When) -> Result<Issued, Error> {
+    if record.text(NAME) == BOOTSTRAP {
+        return Err(Error::Refused {
+            words: "The secret of this token is the one in the server's bootstrap_token_file".to_owned(),
+            hint: "write another one into the file and start the server again, or revoke the token and start without the file",
+        });
+    }
     let secret = new_secret(&record.key.name());
     let is_empty = body.iter().all(u8::is_ascii_whitespace);
     let params = if is_empty { None } else { Some(Params::parse_with(body, &[], &[GRACE])?) };

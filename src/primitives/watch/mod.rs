@@ -371,6 +371,13 @@ pub fn pattern_at(key: &Key) -> Option<Pattern> {
     Pattern::parse(decode_segment(key.rest()).split('\t').next()?).ok()
 }
 
+/// Whether the endpoint in the key of a watch holds a password.
+#[must_use]
+pub fn holds_password(key: &Key) -> bool {
+    let endpoint = key.rest().split_once('\t').map_or("", |(_, endpoint)| endpoint);
+    url::Url::parse(&decode_segment(endpoint)).is_ok_and(|url| url.password().is_some())
+}
+
 /// After which revision a stored watch begins: where it was made, if it did not say.
 #[must_use]
 pub fn begins_after(record: &Record) -> u64 {

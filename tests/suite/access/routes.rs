@@ -102,7 +102,7 @@ fn rows() -> Vec<Row> {
             "get",
             "/applications/{application}/configurations/{configuration}",
             "",
-            All(&["read=//noah/configurations/c1"]),
+            All(&["read=//noah/applications/a1"]),
         ),
         ("put", "/applications/{application}/configurations/{configuration}", CONFIGURATION, ATTACH),
         ("delete", "/applications/{application}/configurations/{configuration}", "", ATTACH),

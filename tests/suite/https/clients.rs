@@ -1,9 +1,12 @@
 //! Client certificates, and what the commands connect with.
 
 use noah::tls::PeerSubject;
+use reqwest::Method;
 
 use super::*;
-use crate::support::command;
+use crate::support::{command, eventually};
+
+const SECRET: &str = "a-secret-of-at-least-32-characters";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_may_show_a_certificate_of_the_authority_and_of_no_other() {
@@ -42,6 +45,30 @@ async fn who_shows_a_certificate_is_the_token_of_its_subject() {
     assert!(
         client.get("/whoami").await.text().contains("deploy") && !other.get("/whoami").await.text().contains("deploy")
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_a_token_names_no_more_reads_no_more() {
+    let dir = certificates();
+    let secret = dir.path().join("bootstrap");
+    std::fs::write(&secret, SECRET).unwrap();
+    let args = ["--tls-client-ca", &path(&dir, "authority.pem"), "--access-loopback", "", "--bootstrap-token-file"];
+    let (noah, without) = server(&dir, &[&args[..], &[secret.to_str().unwrap()]].concat()).await;
+    let admin = |method, path: &str, body: &'static str| {
+        Answer::of(without.request(method, path).bearer_auth(SECRET).body(body))
+    };
+    let token = r#"{"name":"deploy","policy":["read=//noah"],"subject":"CN=client"}"#;
+    assert_eq!(admin(Method::PUT, "/tokens", token).await.status, 200);
+    let client = trusting(&noah, &dir, Some("client.id"));
+    let waiting = tokio::spawn(async move { client.get("/ephemerals/later?wait=50s").await });
+    eventually("it is held", || async {
+        admin(Method::GET, "/metrics", "").await.text().contains("noah_waiters 1").then_some(())
+    })
+    .await;
+    assert_eq!(admin(Method::PUT, "/tokens/deploy", r#"{"subject":null}"#).await.status, 200);
+    assert_eq!(admin(Method::PUT, "/ephemerals/later", "for others").await.status, 200);
+    let answer = waiting.await.unwrap();
+    assert_eq!(answer.status, 401, "{}", answer.text());
 }
 
 /// The subject of a certificate, as we and as `openssl` have it.
