@@ -32,17 +32,10 @@ impl Throttle {
     }
 
     fn count_at(&self, address: Option<IpAddr>, now: Instant) -> Option<u64> {
-        let is_over = |failures: &Failures| now.duration_since(failures.since) >= WINDOW;
         let mut all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut source = address.map(rate::source);
-        if all.len() >= SOURCES && !all.contains_key(&source) {
-            all.retain(|_, failures| !is_over(failures));
-            if all.len() >= SOURCES {
-                source = None;
-            }
-        }
+        let source = counted_as(&mut all, address, now);
         let failures = all.entry(source).or_insert(Failures { since: now, count: 0 });
-        if is_over(failures) {
+        if failures.are_over(now) {
             *failures = Failures { since: now, count: 0 };
         }
         failures.count = failures.count.saturating_add(1);
@@ -52,10 +45,36 @@ impl Throttle {
 
     /// Whether there were not too many yet.
     pub(super) fn is_patient_with(&self, address: Option<IpAddr>) -> bool {
-        let all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let failures = all.get(&address.map(rate::source));
-        failures.is_none_or(|failures| failures.count < MOST || failures.since.elapsed() >= WINDOW)
+        self.is_patient_at(address, Instant::now())
     }
+
+    fn is_patient_at(&self, address: Option<IpAddr>, now: Instant) -> bool {
+        let mut all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = counted_as(&mut all, address, now);
+        all.get(&source).is_none_or(|failures| failures.count < MOST || failures.are_over(now))
+    }
+}
+
+impl Failures {
+    fn are_over(&self, now: Instant) -> bool {
+        now.duration_since(self.since) >= WINDOW
+    }
+}
+
+/// As which source an address is counted: as its own while there is room for it, and else as that of all others.
+fn counted_as(
+    all: &mut HashMap<Option<IpAddr>, Failures>,
+    address: Option<IpAddr>,
+    now: Instant,
+) -> Option<IpAddr> {
+    let source = address.map(rate::source);
+    if all.len() >= SOURCES && !all.contains_key(&source) {
+        all.retain(|_, failures| !failures.are_over(now));
+        if all.len() >= SOURCES {
+            return None;
+        }
+    }
+    source
 }
 
 #[cfg(test)]
@@ -100,6 +119,9 @@ mod tests {
         };
         assert!(sources(now) <= SOURCES + 1);
         assert!(throttle.count_at(address("192.0.2.1"), now).is_some(), "those that are not counted alone are one");
+        assert!(!throttle.is_patient_at(address("192.0.2.2"), now), "to be looked at as well as to be counted");
+        assert!(throttle.is_patient_at(address("10.0.0.1"), now), "one that is counted alone is not among them");
+        assert!(throttle.is_patient_at(address("192.0.2.2"), now + WINDOW));
         assert!(sources(now + WINDOW) <= SOURCES + 1);
     }
 }
