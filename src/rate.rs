@@ -51,6 +51,15 @@ impl Default for Rate {
     }
 }
 
+impl Rate {
+    /// So many in a minute.
+    #[must_use]
+    pub fn per_minute(count: u32) -> Self {
+        let count = count.max(1);
+        Self { interval: Some(Duration::from_secs(60) / count), count }
+    }
+}
+
 impl FromStr for Rate {
     type Err = String;
 

@@ -1,10 +1,22 @@
-//! `GET /denials`: who was refused what, and why.
+//! `GET /denials`: who was refused what, and why; and which refusals are written down for that.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Instant,
+};
+
+use actix_web::http::StatusCode;
 
 use super::{answer::Answer, error::Failure, reading::paged, request::Request};
 use crate::{
-    primitives::{DenialJson, Error},
-    store::Store,
+    primitives::{Denial, DenialJson, Error},
+    rate::{Limiter, Rate, source},
+    store::{Denials, Store},
 };
+
+/// How many are written down of one source in a minute; of those that say no more than that there were too many, one.
+const NOTED: u32 = 100;
+const NOTED_AS_TOO_MANY: u32 = 1;
 
 /// How many there are in one answer when the client does not say, and at most.
 const USUAL: usize = 100;
@@ -27,4 +39,32 @@ pub async fn answer(store: &dyn Store, request: &Request) -> Result<Answer, Fail
     let next = found.last().filter(|_| more).map(|(number, _)| number.to_string());
     let shown: Vec<_> = found.iter().map(|(number, denial)| DenialJson(*number, denial)).collect();
     Ok(paged(Answer::json(&shown), next.as_deref(), request))
+}
+
+/// Writes refused requests down, and of one source no more than tells what it is about: whoever wants to push the others
+/// out of the log needs no token for it. What is more is counted.
+pub struct Noting {
+    denials: Denials,
+    by_source: Limiter,
+    too_many: Limiter,
+}
+
+impl Noting {
+    /// Nothing is noted yet.
+    #[must_use]
+    pub fn new(denials: Denials) -> Self {
+        let limiter = |count| Limiter::new(Rate::per_minute(count), None);
+        Self { denials, by_source: limiter(NOTED), too_many: limiter(NOTED_AS_TOO_MANY) }
+    }
+
+    /// Has it written down soon, or counted.
+    pub fn note(&self, denial: Denial) {
+        let from = source(denial.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        let says_too_many = denial.status == StatusCode::TOO_MANY_REQUESTS.as_u16();
+        let limiter = if says_too_many { &self.too_many } else { &self.by_source };
+        match limiter.take(from, Instant::now()) {
+            Ok(()) => self.denials.note(denial),
+            Err(_) => self.denials.count(),
+        }
+    }
 }

@@ -23,6 +23,7 @@ use super::{
     answer::Answer,
     api::Api,
     bare::Connection,
+    denials::Noting,
     error::{Cause, Failure, failure_body},
     guard,
     limits::Limits,
@@ -38,7 +39,7 @@ use crate::{
     agents::Agents,
     primitives::{Denial, Error, Keyring},
     settings::Settings,
-    store::{self, DenialWriter, Denials, Feed, Store, Sweeper, Trimmer},
+    store::{self, DenialWriter, Feed, Store, Sweeper, Trimmer},
     tls::{self, Incoming, Stream},
     watches::{
         self, Dispatcher, Schedule,
@@ -72,7 +73,7 @@ pub struct Application {
 struct Context {
     api: Api,
     access: Arc<Access>,
-    denials: Denials,
+    denials: Arc<Noting>,
     limits: Arc<Limits>,
     has_api: bool,
     body_max_bytes: usize,
@@ -145,7 +146,7 @@ impl Application {
             )
             .sealing(keys),
             access,
-            denials: denials.denials(),
+            denials: Arc::new(Noting::new(denials.denials())),
             limits,
             has_api: settings.api,
             body_max_bytes: settings.body_max_bytes,

@@ -43,10 +43,13 @@ impl Denials {
                 denial.missed = self.missed.swap(0, Ordering::Relaxed);
                 place.send(denial);
             }
-            Err(_) => {
-                self.missed.fetch_add(1, Ordering::Relaxed);
-            }
+            Err(_) => self.count(),
         }
+    }
+
+    /// Counts one that is not to be written down.
+    pub fn count(&self) {
+        self.missed.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -105,7 +108,7 @@ async fn keep_writing(
         write(store.as_ref(), &batch, &mut stopping).await;
         let is_behind = missed.load(Ordering::Relaxed) > 0;
         if is_behind && !warned {
-            tracing::warn!("more requests are refused than can be written down; the next one says how many were not");
+            tracing::warn!("more requests are refused than are written down; the next one says how many were not");
         }
         warned = is_behind;
         rest(REST, &mut stopping).await;

@@ -3,7 +3,10 @@
 use noah::primitives::Denial;
 use serde_json::{Value, json};
 
-use crate::support::{Noah, command, on_both_stores};
+use crate::{
+    access::Guarded,
+    support::{Database, Noah, command, eventually, on_both_stores},
+};
 
 async fn deny(noah: &Noah, count: usize) {
     let denials: Vec<_> = (1..=count)
@@ -51,7 +54,38 @@ async fn the_command_shows_them_as_a_table_and_as_they_came(noah: Noah) {
     assert_eq!(numbers(&serde_json::from_str(&json).unwrap()), [1]);
 }
 
+async fn who_is_refused_over_and_over_does_not_push_others_out(noah: Noah) {
+    let guarded = Guarded::over(Database::on(noah.database.backend).await, &["--access-loopback", ""]);
+    let (noah, admin) = (&guarded.noah, &guarded.admin);
+    let elsewhere = noah.client().showing_from("Bearer wrong", Some([127, 0, 0, 2].into()));
+    assert_eq!(elsewhere.get("/hosts/of-somebody-else").await.status, 401);
+    for number in 0..400 {
+        assert_eq!(noah.client().get(&format!("/hosts/h{number}")).await.status, 401);
+    }
+    let wrong = noah.client().showing_from("Bearer wrong", Some([127, 0, 0, 3].into()));
+    for number in 0..50 {
+        assert_eq!(wrong.get("/hosts").await.status, if number < 10 { 401 } else { 429 });
+    }
+    // Noted of somebody else: it tells how many were not.
+    assert_eq!(elsewhere.get("/hosts/last").await.status, 401);
+    let found = eventually("the last is written", || async {
+        let found = admin.see("/denials?limit=1000").await.as_array().unwrap().clone();
+        (found.first()?["path"] == "/hosts/last").then_some(found)
+    })
+    .await;
+    let of = |address: &str, status: u16| {
+        found.iter().filter(|denial| denial["address"] == address && denial["status"] == status).count()
+    };
+    // A hundred at once, and what the minute allows while this goes on.
+    let noted = of("127.0.0.1", 401);
+    assert!((100..300).contains(&noted), "{noted}");
+    assert_eq!((of("127.0.0.3", 401), of("127.0.0.3", 429), of("127.0.0.2", 401)), (10, 1, 2));
+    let missed: u64 = found.iter().map(|denial| denial["missed"].as_u64().unwrap()).sum();
+    assert_eq!(missed, 400 - noted as u64 + 39, "what is not written down is counted");
+}
+
 on_both_stores!(Noah:
+    who_is_refused_over_and_over_does_not_push_others_out,
     pages_go_back_from_the_newest,
     the_command_shows_them_as_a_table_and_as_they_came,
 );
