@@ -91,6 +91,10 @@ pub struct Limits {
     pub waiters_per_caller: usize,
     /// How many snapshots are taken at once.
     pub snapshots: usize,
+    /// How many connections there are at once,
+    pub connections: usize,
+    /// and how many of one source.
+    pub connections_per_source: usize,
     /// How much may be stored.
     pub all: Amounts,
     /// How much of it by one token.

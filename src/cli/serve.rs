@@ -124,6 +124,12 @@ pub struct Args {
     /// How many snapshots are taken at the same time
     #[arg(long, value_name = "NUMBER")]
     limits_snapshots: Option<String>,
+    /// How many connections there are at the same time
+    #[arg(long, value_name = "NUMBER")]
+    limits_connections: Option<String>,
+    /// How many of these from one address
+    #[arg(long, value_name = "NUMBER")]
+    limits_connections_per_source: Option<String>,
     /// How many records there may be; 0 is any number
     #[arg(long, value_name = "NUMBER")]
     limits_records: Option<String>,
@@ -238,6 +244,8 @@ impl Args {
             ("limits.waiters", self.limits_waiters),
             ("limits.waiters_per_caller", self.limits_waiters_per_caller),
             ("limits.snapshots", self.limits_snapshots),
+            ("limits.connections", self.limits_connections),
+            ("limits.connections_per_source", self.limits_connections_per_source),
             ("limits.records", self.limits_records),
             ("limits.watches", self.limits_watches),
             ("limits.sessions", self.limits_sessions),

@@ -20,7 +20,9 @@ use tokio::{
 use super::{
     answer::JSON,
     error::failure_body,
+    limits::Seat,
     patience::{Late, Patience},
+    progress::{Backlog, Progress},
 };
 
 /// The news that the client of a connection says nothing more, which is all that is to be seen of it when it has
@@ -42,14 +44,24 @@ pub struct Connection<T> {
     io: T,
     hang_up: HangUp,
     patience: Patience,
+    progress: Progress,
+    /// Its place among all connections.
+    _seat: Seat,
     /// What replaced the last bare answer and is not written yet.
     pending: Vec<u8>,
 }
 
 impl<T> Connection<T> {
-    /// Wraps a connection on which the head of a request may take so long.
-    pub fn new(io: T, head: Duration) -> Self {
-        Self { io, hang_up: HangUp::default(), patience: Patience::new(head), pending: Vec::new() }
+    /// Wraps a connection on which the head of a request may take so long, and so long whatever is written may not move.
+    pub fn new(io: T, seat: Seat, patience: Duration) -> Self {
+        Self {
+            io,
+            hang_up: HangUp::default(),
+            patience: Patience::new(patience),
+            progress: Progress::new(patience),
+            _seat: seat,
+            pending: Vec::new(),
+        }
     }
 
     /// What it wraps.
@@ -94,10 +106,11 @@ fn with_body(written: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-impl<T: AsyncWrite + Unpin> Connection<T> {
+impl<T: AsyncWrite + Backlog + Unpin> Connection<T> {
     fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.pending.is_empty() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.pending))?;
+            let written = Pin::new(&mut self.io).poll_write(cx, &self.pending);
+            let written = ready!(self.progress.judge(cx, &self.io, written))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -107,7 +120,7 @@ impl<T: AsyncWrite + Unpin> Connection<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Connection<T> {
+impl<T: AsyncWrite + Backlog + Unpin> AsyncWrite for Connection<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_pending(cx))?;
@@ -121,19 +134,22 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Connection<T> {
             let _ = this.poll_pending(cx)?;
             return Poll::Ready(Ok(buf.len()));
         }
-        Pin::new(&mut this.io).poll_write(cx, buf)
+        let written = Pin::new(&mut this.io).poll_write(cx, buf);
+        this.progress.judge(cx, &this.io, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_pending(cx))?;
-        Pin::new(&mut this.io).poll_flush(cx)
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        this.progress.judge(cx, &this.io, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_pending(cx))?;
-        Pin::new(&mut this.io).poll_shutdown(cx)
+        let shut = Pin::new(&mut this.io).poll_shutdown(cx);
+        this.progress.judge(cx, &this.io, shut)
     }
 }
 

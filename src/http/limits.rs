@@ -20,7 +20,10 @@ use actix_web::{
     web::Bytes,
 };
 
-use super::error::{Cause, Failure};
+use super::{
+    connections::Connections,
+    error::{Cause, Failure},
+};
 use crate::{
     access::Identity,
     primitives::{
@@ -42,6 +45,8 @@ pub struct Limits {
     turns: Arc<Seats>,
     waiters: Arc<Seats>,
     snapshots: Arc<Seats>,
+    /// The connections that there are.
+    pub connections: Connections,
     /// How many requests were refused here.
     refused: AtomicU64,
 }
@@ -120,6 +125,7 @@ impl Limits {
             turns: Seats::new(settings.in_flight, settings.in_flight_per_caller),
             waiters: Seats::new(settings.waiters, settings.waiters_per_caller),
             snapshots: Seats::new(settings.snapshots, settings.snapshots),
+            connections: Connections::new(&settings),
             refused: AtomicU64::new(0),
             settings,
         }
@@ -362,15 +368,15 @@ pub enum Full {
 }
 
 /// So many places, and so many for one caller.
-struct Seats {
+pub(super) struct Seats {
     most: usize,
     most_per_caller: usize,
     taken: Mutex<Taken>,
 }
 
 #[derive(Default)]
-struct Taken {
-    all: usize,
+pub(super) struct Taken {
+    pub(super) all: usize,
     /// By caller; nobody is here who has none.
     by: HashMap<u64, usize>,
 }
@@ -382,16 +388,16 @@ pub struct Seat {
 }
 
 impl Seats {
-    fn new(most: usize, most_per_caller: usize) -> Arc<Self> {
+    pub(super) fn new(most: usize, most_per_caller: usize) -> Arc<Self> {
         Arc::new(Self { most, most_per_caller: most_per_caller.min(most), taken: Mutex::default() })
     }
 
-    fn taken(&self) -> std::sync::MutexGuard<'_, Taken> {
+    pub(super) fn taken(&self) -> std::sync::MutexGuard<'_, Taken> {
         // Nothing that can panic leaves it halfway.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(self: &Arc<Self>, caller: u64) -> Result<Seat, Full> {
+    pub(super) fn take(self: &Arc<Self>, caller: u64) -> Result<Seat, Full> {
         let mut taken = self.taken();
         let own = taken.by.get(&caller).copied().unwrap_or(0);
         if own >= self.most_per_caller {

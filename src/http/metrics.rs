@@ -38,8 +38,12 @@ impl Api {
         gauge("waiters", "Requests to this server that are held until something changes", self.feed.waiting() as u64);
         let (refused, under_way) = self.limits.counts();
         gauge("requests_in_flight", "Requests that this server works on, without those that are held", under_way);
+        let (connections, turned_away) = self.limits.connections.counts();
+        gauge("connections", "Connections to this server", connections);
         let limited = ConstCounter::new(refused);
         registry.register("requests_limited", "Requests refused for being too many or too often", limited);
+        let turned_away = ConstCounter::new(turned_away);
+        registry.register("connections_refused", "Connections closed at once for being too many", turned_away);
         let mut text = match &self.probe {
             Some(probe) => probe.metrics().await,
             None => String::new(),

@@ -3,6 +3,7 @@
 mod answer;
 mod api;
 mod bare;
+mod connections;
 mod convergence;
 mod dashboard;
 mod denials;
@@ -16,6 +17,7 @@ mod locks;
 mod metrics;
 mod openapi;
 mod patience;
+mod progress;
 mod reading;
 mod request;
 mod rights;

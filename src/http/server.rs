@@ -23,6 +23,7 @@ use super::{
     answer::Answer,
     api::Api,
     bare::Connection,
+    connections,
     denials::Noting,
     error::{Cause, Failure, failure_body},
     guard,
@@ -285,13 +286,21 @@ fn serve(
                     async move { drop(stopping.wait_for(|stopping| *stopping).await) }
                 })
                 .h1(map_config(app, |()| AppConfig::default()));
-            let head = context.request_timeout;
+            let (patience, limits) = (context.request_timeout, Arc::clone(&context.limits));
             let incoming = incoming.clone();
             fn_service(move |io: TcpStream| {
                 let incoming = incoming.clone();
+                // Before any byte of it is read, and until it is closed.
+                let seat = limits.connections.take(io.peer_addr().ok());
                 async move {
+                    let Some(seat) = seat else {
+                        if !incoming.is_tls() {
+                            connections::refuse(&io);
+                        }
+                        return Err(io::Error::from(io::ErrorKind::ConnectionRefused).into());
+                    };
                     let (io, peer) = incoming.take(io).await?;
-                    Ok::<_, actix_http::error::DispatchError>((Connection::new(io, head), peer))
+                    Ok::<_, actix_http::error::DispatchError>((Connection::new(io, seat, patience), peer))
                 }
             })
             .and_then(http)

@@ -114,6 +114,8 @@ fn limits(layers: &Layers) -> Result<Limits, SettingsError> {
         waiters: most(layers, "limits.waiters")?,
         waiters_per_caller: most(layers, "limits.waiters_per_caller")?,
         snapshots: count(layers, "limits.snapshots")?,
+        connections: most(layers, "limits.connections")?,
+        connections_per_source: most(layers, "limits.connections_per_source")?,
         all: amounts(layers, "")?,
         per_token: amounts(layers, "_per_token")?,
     })

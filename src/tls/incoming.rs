@@ -28,6 +28,12 @@ impl Incoming {
         Self { tls, patience, refusal: refusal.into() }
     }
 
+    /// Whether it speaks TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Makes of a connection what HTTP is spoken on, and says where it comes from.
     ///
     /// # Errors

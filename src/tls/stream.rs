@@ -27,6 +27,15 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 
+    /// What it goes over.
+    #[must_use]
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(plain) => plain,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+
     /// Whom the client has proved to be.
     #[must_use]
     pub fn subject(&self) -> Option<PeerSubject> {
