@@ -62,11 +62,7 @@ impl Failures {
 }
 
 /// As which source an address is counted: as its own while there is room for it, and else as that of all others.
-fn counted_as(
-    all: &mut HashMap<Option<IpAddr>, Failures>,
-    address: Option<IpAddr>,
-    now: Instant,
-) -> Option<IpAddr> {
+fn counted_as(all: &mut HashMap<Option<IpAddr>, Failures>, address: Option<IpAddr>, now: Instant) -> Option<IpAddr> {
     let source = address.map(rate::source);
     if all.len() >= SOURCES && !all.contains_key(&source) {
         all.retain(|_, failures| !failures.are_over(now));

@@ -86,6 +86,8 @@ enum Look {
     Other(Answer),
     /// The server could not be reached.
     Away(Failure),
+    /// The server says: later. Whether there is something is not known.
+    Later(Failure),
 }
 
 impl Args {
@@ -131,17 +133,22 @@ impl Block {
                     return Err(Failure::unmet(format!("there is no {}", self.path)));
                 }
                 Look::Away(failure) if is_over || self.on_failure == OnFailure::Fail => return Err(failure),
-                Look::Away(_) => (None, ""),
-                Look::Missing(answer) => (Some(answer), "there is nothing"),
-                Look::Other(answer) => (Some(answer), "there is something else"),
+                Look::Later(failure) if is_over => return Err(failure),
+                Look::Away(failure) | Look::Later(failure) => {
+                    sleep(failure.pause(self.interval).min(end.saturating_duration_since(Instant::now()))).await;
+                    after = None;
+                    continue;
+                }
+                Look::Missing(answer) => (answer, "there is nothing"),
+                Look::Other(answer) => (answer, "there is something else"),
             };
             if is_over {
                 let time = humantime::format_duration(self.time);
                 return Err(Failure::unmet(format!("waited {time} in vain for {}: {why}", self.what)));
             }
-            after = answer.as_ref().and_then(|answer| answer.revision);
-            if answer.is_none_or(|answer| answer.wait.is_none()) {
-                // It was away, or it does not know how to wait.
+            after = answer.revision;
+            if answer.wait.is_none() {
+                // It does not know how to wait.
                 sleep(self.interval.min(end.saturating_duration_since(Instant::now()))).await;
             }
         }
@@ -162,7 +169,8 @@ impl Block {
         let patience = Instant::now() + wait + GRACE;
         let (found, answer) = match timeout_at(patience, self.client.look(request)).await {
             Ok(Ok(seen)) => seen,
-            Ok(Err(failure)) if failure.is_unreachable() => return Ok(Look::Away(failure)),
+            Ok(Err(failure)) if failure.is_told_later() => return Ok(Look::Later(failure)),
+            Ok(Err(failure)) if failure.passes() => return Ok(Look::Away(failure)),
             Ok(Err(failure)) => return Err(failure),
             Err(_) => return Ok(Look::Away(self.client.silent())),
         };

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use url::Url;
 
 use super::failure::Failure;
-pub use crate::client::{Answer, Client, Request, encode_segment, refused};
+pub use crate::client::{
+    Answer, Client, Request,
+    again::{PATIENCE, while_told_later},
+    encode_segment, refused,
+};
 use crate::{client::secret, settings::shown_url, tls::outgoing::Files};
 
 /// Where a server listens unless told otherwise.

@@ -85,14 +85,13 @@ impl Args {
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let slice = if live.is_shown { SHOWN } else { SLICE };
-            let seen = match client.send(self.request(revision, left.min(slice))).await {
-                Ok(answer) => Some(answer),
-                Err(failure) if failure.is_unreachable() && !left.is_zero() => None,
+            let answer = match client.send(self.request(revision, left.min(slice))).await {
+                Ok(answer) => answer,
+                Err(failure) if failure.passes() && !left.is_zero() => {
+                    sleep(failure.pause(AGAIN).min(left)).await;
+                    continue;
+                }
                 Err(failure) => return Err(failure),
-            };
-            let Some(answer) = seen else {
-                sleep(AGAIN.min(left)).await;
-                continue;
             };
             let convergence = read(client, &answer)?;
             // What changes meanwhile is not waited for: then nobody might ever be done.

@@ -4,12 +4,12 @@ mod queue;
 
 use std::{ffi::OsString, process::ExitStatus, time::Duration};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     Done, block_on,
     child::{Child, Signals, exit_as, interrupted},
-    client::{Client, Target, encode_segment},
+    client::{Client, Target, encode_segment, while_told_later},
     failure::Failure,
     host_name,
     keeper::{Keeper, Lost, parse_ttl},
@@ -25,7 +25,7 @@ const REMEMBERED: &str = "30d";
 ///
 /// The lock is held by a session that this keeps. NOAH_FENCE has the fencing number in the command's environment: it
 /// grows with each that gets the lock, so what the command works on can refuse those who had it before. NOAH_LOCK and
-/// NOAH_SESSION are there too. When the lock can no longer be kept for sure, since the server does not answer, the
+/// NOAH_SESSION are there too. When the lock can no longer be kept for sure, since the server does not answer or refuses, the
 /// command and all of its process group get SIGTERM when two thirds of --ttl are over, and SIGKILL at five sixths:
 /// before anybody else can have the lock.
 ///
@@ -104,7 +104,7 @@ impl Args {
             return already_done();
         }
         let mut session = tokio::select! {
-            session = Keeper::open(client, self.ttl, Some(own_name)) => session?,
+            session = while_told_later(async || Keeper::open(client, self.ttl, Some(own_name)).await) => session?,
             signal = signals.next() => return Err(interrupted(signal)),
         };
         let wish = tokio::select! {
@@ -142,16 +142,20 @@ impl Args {
     /// Gets the lock, and sees whether there is anything left to do.
     async fn have(&self, queue: &Queue<'_>, session: &mut Keeper<'_>) -> Result<Wish, Failure> {
         let id = session.id().to_owned();
-        let fence = tokio::select! {
-            fence = queue.enter(&id, self.wait) => fence?,
-            _ = session.keep() => {
-                return Err(Failure::unmet("the session has ended while it waited for the lock")
-                    .hint("the server was away for longer than --ttl; try again, or with more of it"));
+        let wish = async {
+            let fence = queue.enter(&id, self.wait).await?;
+            match self.marker() {
+                Some(marker) if queue.is_marked(&marker).await? => Ok(Wish::AlreadyDone),
+                _ => Ok(Wish::Held(fence)),
             }
         };
-        match self.marker() {
-            Some(marker) if queue.is_marked(&marker).await? => Ok(Wish::AlreadyDone),
-            _ => Ok(Wish::Held(fence)),
+        tokio::select! {
+            wish = wish => wish,
+            _ = session.keep() => {
+                let why = session.trouble().unwrap_or("the server was away for longer than --ttl");
+                Err(Failure::unmet("the session has ended while it waited for the lock")
+                    .hint(format!("{why}; try again, or with a greater --ttl")))
+            }
         }
     }
 
@@ -163,22 +167,45 @@ impl Args {
             ("NOAH_FENCE", fence.to_string()),
         ];
         if Instant::now() >= session.safe_until() {
-            return Err(lost(&self.name));
+            return Err(lost(&self.name, "the command was not begun", session));
         }
         let mut child = Child::start(&self.argv, &variables, true)?;
-        let status = guarded(&mut child, session, signals).await?.ok_or_else(|| lost(&self.name))?;
+        let Some(status) = guarded(&mut child, session, signals).await? else {
+            return Err(lost(&self.name, "the command was ended", session));
+        };
         match self.marker() {
-            Some(marker) if status.success() => {
-                // As long as the lock is held, so that whoever has it next sees it.
-                let marked = timeout_at(session.safe_until(), queue.mark(&marker, fence));
-                match marked.await {
-                    Ok(done) => done?,
-                    Err(_) => return Err(lost(&self.name)),
-                }
-                Ok(())
-            }
+            Some(marker) if status.success() => self.mark(queue, session, &marker, fence, signals).await,
             _ => exit_as(status),
         }
+    }
+
+    /// Has it remembered that the command was done, as long as the lock is held: whoever has it next is to see it.
+    async fn mark(
+        &self,
+        queue: &Queue<'_>,
+        session: &mut Keeper<'_>,
+        marker: &str,
+        fence: u64,
+        signals: &mut Signals,
+    ) -> Done {
+        let mut trouble = None;
+        let is_lost = async {
+            if session.keep_surely().await == Lost::Doubtful {
+                sleep_until(session.safe_until()).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            done = queue.mark(marker, fence, &mut trouble) => return done,
+            () = is_lost => {}
+            signal = signals.next() => return Err(interrupted(signal)),
+        }
+        let why = trouble.as_deref().or(session.trouble()).unwrap_or("the server was away for too long");
+        Err(Failure::unmet(format!(
+            "the lock {} was lost before it was remembered that the command was done",
+            self.name
+        ))
+        .hint(format!("{why}; who has the same --once-per next does it again")))
     }
 
     /// The path of what says that it was done.
@@ -211,7 +238,10 @@ async fn guarded(
         }
     };
     if why == Lost::Doubtful {
-        output::remark("noah: the server does not answer and the lock may be lost soon; ending the command");
+        let why = session.trouble().unwrap_or("the server does not answer");
+        output::remark(&format!(
+            "noah: the lock may be lost soon, as it could not be renewed ({why}); ending the command"
+        ));
         child.signal(libc::SIGTERM);
         let _ = timeout_at(session.safe_until(), child.ended()).await;
     }
@@ -221,9 +251,9 @@ async fn guarded(
     Ok(None)
 }
 
-fn lost(name: &str) -> Failure {
-    Failure::unmet(format!("the lock {name} was lost; the command was ended"))
-        .hint("the server was away for too long, or somebody ended the session; a greater --ttl bears more")
+fn lost(name: &str, so: &str, session: &Keeper<'_>) -> Failure {
+    let why = session.trouble().unwrap_or("the server was away for too long, or somebody ended the session");
+    Failure::unmet(format!("the lock {name} was lost; {so}")).hint(format!("{why}; a greater --ttl bears more"))
 }
 
 fn already_done() -> Done {

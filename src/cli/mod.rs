@@ -2,7 +2,7 @@
 //!
 //! `serve`, `agent`, `poke`, `demo`, `migrate` and `snapshot` work on this machine; the others are clients over [`client::Client`].
 //! A command ends with [`failure::Failure`] or well, and the exit code says which: 0 done, 1 a condition that is
-//! not met, 2 wrong usage, 3 the server or the store could not be reached.
+//! not met, 2 wrong usage, 3 the server or the store could not be reached, or the server said "later" (429, 503).
 
 mod agent;
 mod block;
@@ -52,7 +52,7 @@ type Done = Result<(), Failure>;
 #[command(
     name = "noah",
     version,
-    after_help = "Exit codes: 0 done, 1 a condition not met, 2 wrong usage, 3 the server could not be reached."
+    after_help = "Exit codes: 0 done, 1 a condition not met, 2 wrong usage, 3 the server could not be reached or says: later."
 )]
 struct Noah {
     #[command(subcommand)]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Done, block_on,
-    client::{Client, Request, Target, refused},
+    client::{Client, Request, Target, refused, while_told_later},
     failure::Failure,
     output::{self, Output},
     table::printable,
@@ -45,15 +45,16 @@ impl Tail {
     /// where the stream broke.
     async fn follow(&self, client: &Client) -> Done {
         let mut at = self.after;
-        let mut response = client.stream(self.request(at)).await?;
+        let mut response = while_told_later(async || client.stream(self.request(at)).await).await?;
         loop {
             let why = self.show(&mut response, &mut at, client).await?;
             output::remark(&format!("noah: the stream of {} ended ({why}); asking again", client.shown()));
+            let mut pause = AGAIN;
             response = loop {
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(pause).await;
                 match client.stream(self.request(at)).await {
                     Ok(response) => break response,
-                    Err(failure) if failure.is_unreachable() => {}
+                    Err(failure) if failure.passes() => pause = failure.pause(AGAIN),
                     Err(failure) => return Err(failure),
                 }
             };
@@ -97,7 +98,7 @@ impl Tail {
                 });
                 for line in message.lines() {
                     if let (Some(data), Some(status)) = (line.strip_prefix("data: "), last) {
-                        return Err(refused(status, data.as_bytes(), &client.shown()));
+                        return Err(refused(status, data.as_bytes(), &client.shown(), None));
                     } else if let Some(data) = line.strip_prefix("data: ") {
                         output::text(&self.line(data))?;
                     } else if let Some(id) = line.strip_prefix("id: ") {

@@ -5,6 +5,7 @@ use std::{
     fmt,
     io::{self, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use crate::{settings::SettingsError, store::StoreError};
@@ -15,32 +16,63 @@ pub struct Failure {
     code: u8,
     message: String,
     hint: Option<String>,
+    later: Later,
 }
+
+/// What a server has said of another try.
+#[derive(Debug, Clone, Copy, Default)]
+struct Later {
+    /// Whether that was its answer.
+    said: bool,
+    /// When that may be.
+    after: Option<Duration>,
+}
+
+/// The code of what may pass.
+const PASSES: u8 = 3;
+/// What a server may ask for at least and at most: it counts in whole seconds, and its slowest rate is by the hour.
+const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 
 impl Failure {
     /// A condition is not met: exit code 1.
     pub fn unmet(message: impl Into<String>) -> Self {
-        Self { code: 1, message: message.into(), hint: None }
+        Self::exit(1, message)
     }
 
     /// The command line or the settings are wrong: exit code 2, as clap does for what it notices itself.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { code: 2, message: message.into(), hint: None }
+        Self::exit(2, message)
     }
 
     /// The server or the store cannot be reached: exit code 3.
     pub fn unreachable(message: impl Into<String>) -> Self {
-        Self { code: 3, message: message.into(), hint: None }
+        Self::exit(PASSES, message)
+    }
+
+    /// The server is there, and says that it cannot do it now; perhaps also when it can. Exit code 3 as well.
+    pub fn later(message: impl Into<String>, after: Option<Duration>) -> Self {
+        let after = after.map(|after| after.clamp(WAIT.0, WAIT.1));
+        Self { later: Later { said: true, after }, ..Self::exit(PASSES, message) }
     }
 
     /// The end of a command that ends as another did. Without a message there is nothing to tell.
     pub fn exit(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None }
+        Self { code, message: message.into(), hint: None, later: Later::default() }
     }
 
-    /// Whether it is that the server could not be reached, which may pass.
-    pub fn is_unreachable(&self) -> bool {
-        self.code == 3
+    /// Whether it may pass, so that another try is worth while: the server could not be reached, or said "later".
+    pub fn passes(&self) -> bool {
+        self.code == PASSES
+    }
+
+    /// Whether the server itself said so: it is there, and did nothing.
+    pub fn is_told_later(&self) -> bool {
+        self.later.said
+    }
+
+    /// How long until the next try: what the server has said, and else what is usual.
+    pub fn pause(&self, usual: Duration) -> Duration {
+        self.later.after.unwrap_or(usual)
     }
 
     /// What the reader can do about it.
@@ -57,7 +89,7 @@ impl Failure {
 
     /// The reader of our output went away, as `head` does when it has enough: nothing to report, and no failure.
     pub fn reader_gone() -> Self {
-        Self { code: 0, message: String::new(), hint: None }
+        Self::exit(0, "")
     }
 
     /// Tells it on stderr and gives the exit code.

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use super::{Client, Request, failure::Failure};
+use super::{Client, Request, again::while_told_later, failure::Failure};
 use crate::primitives::Lifetime;
 
 /// How long the server may take to end a session, when this process wants to end itself.
@@ -32,6 +32,8 @@ pub struct Keeper<'a> {
     confirmed: Instant,
     /// When it is renewed next.
     due: Instant,
+    /// Why it could not be renewed, since it last was.
+    trouble: Option<String>,
 }
 
 /// Reads `--ttl`.
@@ -50,7 +52,8 @@ impl<'a> Keeper<'a> {
             Failure::unmet(format!("{} made no session", client.shown()))
                 .hint("it has to be a Noah that knows sessions")
         })?;
-        Ok(Self { client, id: id.to_owned(), revision: answer.revision, ttl, confirmed, due: confirmed + ttl / 3 })
+        let (id, due) = (id.to_owned(), confirmed + ttl / 3);
+        Ok(Self { client, id, revision: answer.revision, ttl, confirmed, due, trouble: None })
     }
 
     /// Its id.
@@ -61,6 +64,11 @@ impl<'a> Keeper<'a> {
     /// The revision at which it was made; all that Noah then knew has none above it.
     pub fn revision(&self) -> Option<u64> {
         self.revision
+    }
+
+    /// Why it could not be renewed in time, as far as that is known.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// Renews it, again and again, until it has ended.
@@ -85,25 +93,33 @@ impl<'a> Keeper<'a> {
         self.confirmed + self.ttl * 5 / 6
     }
 
-    /// Whether it is still there, as far as the server can tell. It is tried again soon when that cannot.
+    /// Whether it is still there, as far as the server can tell. It is tried again when that cannot: soon, or when the
+    /// server says, but not so late that the time could be over by then. What is too often does not count as one more.
     async fn renew_when_due(&mut self) -> bool {
         sleep_until(self.due).await;
         let start = Instant::now();
         let request = Request::new(Method::PUT, format!("sessions/{}", self.id));
         match timeout(self.ttl / 6, self.client.look(request)).await {
-            Ok(Ok((true, _))) => (self.confirmed, self.due) = (start, start + self.ttl / 3),
-            Ok(Ok((false, _))) => return false,
-            Ok(Err(_)) | Err(_) => {
-                let pause = (self.ttl / 20).clamp(Duration::from_millis(20), Duration::from_secs(1));
-                self.due = Instant::now() + pause;
+            Ok(Ok((true, _))) => {
+                (self.confirmed, self.due, self.trouble) = (start, start + self.ttl / 3, None);
             }
+            Ok(Ok((false, _))) => return false,
+            Ok(Err(failure)) => self.put_off(&failure),
+            Err(_) => self.put_off(&self.client.silent()),
         }
         true
+    }
+
+    fn put_off(&mut self, failure: &Failure) {
+        let soon = (self.ttl / 20).clamp(Duration::from_millis(20), Duration::from_secs(1));
+        self.due = Instant::now() + failure.pause(soon).min((self.ttl / 6).max(soon));
+        self.trouble = Some(failure.to_string());
     }
 
     /// Ends it, and with it all that is tied to it; when the server does not answer, that comes with the time.
     pub async fn end(self) {
         let request = Request::new(Method::DELETE, format!("sessions/{}", self.id));
-        let _ = timeout(GOODBYE, self.client.look(request)).await;
+        let ended = while_told_later(async || self.client.look(request.clone()).await);
+        let _ = timeout(GOODBYE, ended).await;
     }
 }

@@ -1,16 +1,17 @@
 //! The client of a server: [`Client`] for its requests, [`keeper`] for a session of one's own. The commands and the poke
 //! listener talk to Noah through it, like any client.
 
+pub mod again;
 pub mod failure;
 pub mod keeper;
 pub mod secret;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
     Method, StatusCode,
-    header::{self, HeaderValue},
+    header::{self, HeaderMap, HeaderValue},
     redirect,
 };
 use serde_json::Value;
@@ -63,6 +64,8 @@ pub struct Answer {
     pub next: Option<String>,
     /// What became of a wait, as `Noah-Wait` says it; the original says nothing.
     pub wait: Option<String>,
+    /// How long to wait with the next request, when it was there.
+    pub retry_after: Option<Duration>,
 }
 
 impl Request {
@@ -163,7 +166,7 @@ impl Client {
     /// Sends a request; an answer that is no success is a failure with the server's words.
     pub async fn send(&self, request: Request) -> Result<Answer, Failure> {
         let (status, answer) = self.exchange(request).await?;
-        if status.is_success() { Ok(answer) } else { Err(refused(status, &answer.body, &self.shown())) }
+        if status.is_success() { Ok(answer) } else { Err(self.refusal(status, &answer)) }
     }
 
     /// The same for a list: that there is nothing in it, which a server says with 404, is `None`.
@@ -179,8 +182,13 @@ impl Client {
             status if status.is_success() => Ok((true, answer)),
             // Only Noah's own 404: that of another server says nothing about what is there.
             StatusCode::NOT_FOUND if failure_of(&answer.body).is_some() => Ok((false, answer)),
-            status => Err(refused(status, &answer.body, &self.shown())),
+            status => Err(self.refusal(status, &answer)),
         }
+    }
+
+    /// The failure of an answer that is no success.
+    pub fn refusal(&self, status: StatusCode, answer: &Answer) -> Failure {
+        refused(status, &answer.body, &self.shown(), answer.retry_after)
     }
 
     /// The failure of a server that took a request and does not answer it.
@@ -208,8 +216,9 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
+        let retry_after = retry_after(response.headers());
         let body = response.bytes().await.map_err(|error| self.unreachable(error))?;
-        Err(refused(status, &body, &self.shown()))
+        Err(refused(status, &body, &self.shown(), retry_after))
     }
 
     fn builder(&self, request: Request) -> reqwest::RequestBuilder {
@@ -251,8 +260,9 @@ impl Client {
         let revision = text("noah-revision").and_then(|revision| revision.parse().ok());
         let wait = text("noah-wait").map(ToOwned::to_owned);
         let next = response.headers().get(header::LINK).and_then(|link| next_page(link.to_str().ok()?));
+        let retry_after = retry_after(response.headers());
         let body = response.bytes().await.map_err(|error| self.unreachable(error))?.to_vec();
-        Ok((status, Answer { body, revision, next, wait }))
+        Ok((status, Answer { body, revision, next, wait, retry_after }))
     }
 
     fn unreachable(&self, error: reqwest::Error) -> Failure {
@@ -269,15 +279,29 @@ fn next_page(link: &str) -> Option<String> {
     url.query_pairs().find(|(name, _)| name == "after").map(|(_, after)| after.into_owned())
 }
 
-/// The failure of an answer that is no success: 1, or 3 for a server that cannot work now.
-pub fn refused(status: StatusCode, body: &[u8], server: &str) -> Failure {
+/// `Retry-After` in seconds, as Noah says it, or as a date, as others may.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+        }
+    }
+}
+
+/// The failure of an answer that is no success: 1, or 3 for a server that cannot do it now. Whether a request is worth
+/// another try is decided here, for all who send one.
+pub fn refused(status: StatusCode, body: &[u8], server: &str, retry_after: Option<Duration>) -> Failure {
     let said = failure_of(body);
     let message = match &said {
         Some((message, _)) => message.clone(),
         None => format!("{server} answered {status}, and not as Noah does"),
     };
     let failure = match status.as_u16() {
-        502..=504 => Failure::unreachable(message),
+        429 | 503 => Failure::later(message, retry_after),
+        502 | 504 => Failure::unreachable(message),
         _ => Failure::unmet(message),
     };
     match said {

@@ -56,7 +56,9 @@ impl Connections {
                 if self.told.take((), Instant::now()).is_ok() {
                     let peer = from.map(tracing::field::display);
                     match full {
-                        Full::Own(most) => tracing::warn!(peer, most, "connections are closed: one address has too many"),
+                        Full::Own(most) => {
+                            tracing::warn!(peer, most, "connections are closed: one address has too many")
+                        }
                         Full::All(most) => tracing::warn!(peer, most, "connections are closed: there are too many"),
                     }
                 }

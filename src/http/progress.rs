@@ -63,7 +63,10 @@ impl Progress {
             let backlog = io.backlog();
             if backlog.is_none() || backlog >= stuck.backlog {
                 io.forget_backlog();
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")));
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the client does not read its answer",
+                )));
             }
             stuck.backlog = backlog;
             stuck.sleep.as_mut().reset(Instant::now() + self.patience);

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::REMEMBERED;
 use crate::cli::{
-    client::{Answer, Client, Request, encode_segment},
+    client::{Answer, Client, PATIENCE, Request, encode_segment, while_told_later},
     failure::Failure,
 };
 
@@ -30,14 +30,18 @@ impl<'a> Queue<'a> {
     /// Gets the lock for a session, within that time or at once; its fencing number.
     pub async fn enter(&self, session: &str, wait: Option<Duration>) -> Result<u64, Failure> {
         let end = Instant::now() + wait.unwrap_or_default();
+        // It has to be free when nobody is to wait; but whether it is has to be told.
+        let patience = Instant::now() + wait.unwrap_or(PATIENCE);
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let slice = wait.map(|_| format!("{}ms", left.min(SLICE).as_millis()));
             let request = Request::new(Method::PUT, &self.path).query("session", session).query("slots", self.slots);
             let answer = match self.client.send(request.maybe("wait", slice)).await {
                 // Its place in the queue is still there when the server is, as long as its session lives.
-                Err(failure) if failure.is_unreachable() && Instant::now() < end => {
-                    sleep(AGAIN.min(left)).await;
+                Err(failure)
+                    if failure.passes() && Instant::now() < if failure.is_told_later() { patience } else { end } =>
+                {
+                    sleep(failure.pause(AGAIN).min(patience - Instant::now())).await;
                     continue;
                 }
                 answer => self.client.json(&answer?)?,
@@ -55,7 +59,7 @@ impl<'a> Queue<'a> {
 
     /// Whether a candidate of that name holds the lock or waits for it; when not, waits until something has changed.
     pub async fn has(&self, name: &str, until: Instant) -> Result<bool, Failure> {
-        let (found, answer) = self.client.look(Request::new(Method::GET, &self.path)).await?;
+        let (found, answer) = self.look(Request::new(Method::GET, &self.path)).await?;
         if found && self.names(&answer, name)? {
             return Ok(true);
         }
@@ -63,7 +67,7 @@ impl<'a> Queue<'a> {
         let change = Request::new(Method::GET, &self.path)
             .query("wait", format!("{}ms", left.as_millis()))
             .maybe("after", answer.revision);
-        let (found, answer) = self.client.look(change).await?;
+        let (found, answer) = self.look(change).await?;
         Ok(found && self.names(&answer, name)?)
     }
 
@@ -76,15 +80,22 @@ impl<'a> Queue<'a> {
 
     /// Whether something is there.
     pub async fn is_marked(&self, marker: &str) -> Result<bool, Failure> {
-        Ok(self.client.look(Request::new(Method::GET, marker)).await?.0)
+        Ok(self.look(Request::new(Method::GET, marker)).await?.0)
     }
 
-    /// Puts it there.
-    pub async fn mark(&self, marker: &str, fence: u64) -> Result<(), Failure> {
+    async fn look(&self, request: Request) -> Result<(bool, Answer), Failure> {
+        while_told_later(async || self.client.look(request.clone()).await).await
+    }
+
+    /// Puts it there, however long that takes; `trouble` says meanwhile why it is not there yet.
+    pub async fn mark(&self, marker: &str, fence: u64, trouble: &mut Option<String>) -> Result<(), Failure> {
         let request = Request::new(Method::PUT, marker).query("ttl", REMEMBERED);
         loop {
             match self.client.send(request.clone().body(Some(fence.to_string().into_bytes()))).await {
-                Err(failure) if failure.is_unreachable() => sleep(AGAIN).await,
+                Err(failure) if failure.passes() => {
+                    *trouble = Some(failure.to_string());
+                    sleep(failure.pause(AGAIN)).await;
+                }
                 done => return done.map(drop),
             }
         }

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::cli::{
     Done, block_on,
     child::{Child, Signals, exit_as, interrupted},
-    client::{Client, Request, Target, encode_path},
+    client::{Client, Request, Target, encode_path, while_told_later},
     failure::Failure,
     keeper::{Keeper, parse_ttl},
     output,
@@ -70,7 +70,7 @@ impl Run {
             signal = signals.next() => return Err(interrupted(signal)),
         };
         let put = tokio::select! {
-            put = self.put(&session, client, paths) => put,
+            put = self.put(&mut session, client, paths) => put,
             signal = signals.next() => Err(interrupted(signal)),
         };
         let done = match put {
@@ -82,16 +82,24 @@ impl Run {
     }
 
     async fn open<'a>(&self, client: &'a Client) -> Result<Keeper<'a>, Failure> {
-        Keeper::open(client, self.ttl, self.name.as_deref()).await
+        while_told_later(async || Keeper::open(client, self.ttl, self.name.as_deref()).await).await
     }
 
-    /// Puts all that is to be tied to the session.
-    async fn put(&self, session: &Keeper<'_>, client: &Client, paths: &[String]) -> Done {
-        for (put, path) in self.puts.iter().zip(paths) {
-            let request = Request::new(Method::PUT, path).query("session", session.id()).body(Some(put.body.clone()));
-            client.send(request).await?;
+    /// Puts all that is to be tied to the session, which lives on for as long as that takes.
+    async fn put(&self, session: &mut Keeper<'_>, client: &Client, paths: &[String]) -> Done {
+        let id = session.id().to_owned();
+        let all = async {
+            for (put, path) in self.puts.iter().zip(paths) {
+                let request = Request::new(Method::PUT, path).query("session", &id).body(Some(put.body.clone()));
+                while_told_later(async || client.send(request.clone()).await).await?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            done = all => done,
+            _ = session.keep() => Err(Failure::unmet("the session has ended before all was put")
+                .hint("somebody ended it, or it could not be renewed in time; a greater --ttl bears more")),
         }
-        Ok(())
     }
 
     /// Runs the command, and keeps the session meanwhile.
@@ -124,8 +132,9 @@ impl Run {
             session.keep().await;
             output::remark("noah: the session has ended while the command runs; making a new one");
             while let Err(failure) = self.renew(session, client, paths).await {
+                let pause = failure.pause((self.ttl / 3).min(Duration::from_secs(5)));
                 let _ = failure.report();
-                tokio::time::sleep((self.ttl / 3).min(Duration::from_secs(5))).await;
+                tokio::time::sleep(pause).await;
             }
         }
     }

@@ -171,14 +171,14 @@ impl Backoff {
         *self = Self::default();
     }
 
-    /// Tells why something did not work, unless that was told already, and waits.
-    async fn wait(&mut self, why: &str, what: &str) {
+    /// Tells why something did not work, unless that was told already, and waits; at least for as long as Noah has told.
+    async fn wait(&mut self, why: &str, what: &str, told: Duration) {
         if self.said != why {
             tracing::warn!(why, "{what}; it is tried until it works");
             why.clone_into(&mut self.said);
         }
         let (first, most) = AGAIN;
-        let pause = first.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(most);
+        let pause = first.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(most).max(told);
         self.failures += 1;
         tokio::time::sleep(pause).await;
     }

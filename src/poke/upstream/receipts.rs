@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, convert::Infallible};
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use futures_util::future::select_all;
 use reqwest::Method;
@@ -43,7 +43,10 @@ impl<'a> Teller<'a> {
                     backoff.worked();
                     self.changed().await;
                 }
-                Err(failure) => backoff.wait(&failure.to_string(), "a receipt could not be written").await,
+                Err(failure) => {
+                    let told = failure.pause(Duration::ZERO);
+                    backoff.wait(&failure.to_string(), "a receipt could not be written", told).await;
+                }
             }
         }
     }

@@ -1,4 +1,4 @@
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::{Backoff, Upstream, Wanted};
 use crate::{
-    client::{Answer, Request, encode_segment, failure::Failure, keeper::Keeper, refused},
+    client::{Answer, Request, encode_segment, failure::Failure, keeper::Keeper},
     poke::{engine::Aim, event::Event},
     primitives::watch::{EXISTS, OTHER_OPTIONS},
 };
@@ -34,7 +34,10 @@ pub async fn keep(upstream: &Upstream, anew: &watch::Sender<()>) -> Infallible {
                     never = keep_watches(upstream, &id, begun_anew) => match never {},
                 }
             }
-            Err(failure) => backoff.wait(&failure.to_string(), "this host could not be registered").await,
+            Err(failure) => {
+                let told = failure.pause(Duration::ZERO);
+                backoff.wait(&failure.to_string(), "this host could not be registered", told).await;
+            }
         }
     }
 }
@@ -60,7 +63,7 @@ async fn keep_watches(upstream: &Upstream, session: &str, begun_anew: Option<u64
     let mut backoff = Backoff::default();
     let mut left: Vec<&Wanted> = upstream.watches.iter().collect();
     while !left.is_empty() {
-        let mut refusals = Vec::new();
+        let (mut refusals, mut told) = (Vec::new(), Duration::ZERO);
         for wanted in std::mem::take(&mut left) {
             match register(upstream, session, wanted).await {
                 Ok(Registered::Again) if begun_anew.is_none() => {}
@@ -68,12 +71,13 @@ async fn keep_watches(upstream: &Upstream, session: &str, begun_anew: Option<u64
                 Ok(Registered::Anew(revision)) => begin_with_a_run(upstream, wanted, revision).await,
                 Err(failure) => {
                     refusals.push(format!("{}: {failure}", wanted.pattern));
+                    told = told.max(failure.pause(Duration::ZERO));
                     left.push(wanted);
                 }
             }
         }
         if !refusals.is_empty() {
-            backoff.wait(&refusals.join("; "), "watches could not be registered").await;
+            backoff.wait(&refusals.join("; "), "watches could not be registered", told).await;
         }
     }
     std::future::pending().await
@@ -110,7 +114,7 @@ async fn register(upstream: &Upstream, session: &str, wanted: &Wanted) -> Result
         StatusCode::CONFLICT if remove_former(upstream, &wanted.endpoint).await? => {
             client.send(put).await.map(|answer| Registered::Anew(answer.revision))
         }
-        status => Err(refused(status, &answer.body, &client.shown())),
+        status => Err(client.refusal(status, &answer)),
     }
 }
 
