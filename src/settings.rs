@@ -119,6 +119,8 @@ pub struct Anonymous {
     pub loopback: Policy,
     /// Beyond.
     pub anonymous: Policy,
+    /// Whether somebody said what those on loopback may, and not only the defaults.
+    pub is_told: bool,
 }
 
 /// `[log]`

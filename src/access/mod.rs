@@ -13,7 +13,11 @@ mod owner;
 mod throttle;
 mod tokens;
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc};
+use std::{
+    borrow::Cow,
+    net::IpAddr,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use crate::{
     primitives::{
@@ -33,6 +37,9 @@ pub struct Anonymous {
     pub loopback: Policy,
     /// Beyond.
     pub beyond: Policy,
+    /// Whether that was said to this process; one that only delivers has it from the defaults otherwise, which may not be
+    /// what counts where watches are registered.
+    pub is_told: bool,
 }
 
 /// What a request shows of its caller.
@@ -148,6 +155,9 @@ impl Identity {
 pub struct Access {
     loopback: Arc<Policy>,
     beyond: Arc<Policy>,
+    is_told: bool,
+    /// Whether that was missed.
+    missed: AtomicBool,
     tokens: Tokens,
     failures: Throttle,
 }
@@ -158,6 +168,8 @@ impl Access {
         Arc::new(Self {
             loopback: Arc::new(anonymous.loopback),
             beyond: Arc::new(anonymous.beyond),
+            is_told: anonymous.is_told,
+            missed: AtomicBool::default(),
             tokens: Tokens::start(store, feed).await,
             failures: Throttle::default(),
         })

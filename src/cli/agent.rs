@@ -36,9 +36,15 @@ pub struct Args {
     /// Where to answer /metrics, /healthz, /readyz and /version
     #[arg(long, value_name = "ADDRESS:PORT", default_value = ANYWHERE)]
     listen: String,
-    /// Let those who show no token see beyond loopback what they may see on it
+    /// Let those who show no token see beyond loopback what they may see on it, and their watches be told of it
     #[arg(long)]
     insecure: bool,
+    /// What those may do on loopback who show no token, as the servers have it: their watches are told what they may read
+    #[arg(long, value_name = "RULE,…")]
+    access_loopback: Option<String>,
+    /// What those may do beyond loopback who show no token, as the servers have it
+    #[arg(long, value_name = "RULE,…")]
+    access_anonymous: Option<String>,
     /// human or json
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -67,6 +73,8 @@ impl Args {
             ("agents", Some("true".to_owned())),
             ("plugins", self.plugins),
             ("insecure", self.insecure.then(|| "true".to_owned())),
+            ("access.loopback", self.access_loopback),
+            ("access.anonymous", self.access_anonymous),
             ("log.format", self.log_format),
             ("log.level", self.log_level),
         ];

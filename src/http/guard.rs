@@ -28,7 +28,8 @@ const FORWARDED: [HeaderName; 3] = [header::FORWARDED, header::X_FORWARDED_FOR, 
 pub fn anonymous(settings: &Settings) -> access::Anonymous {
     let access = settings.access.clone();
     let beyond = if settings.insecure { access.loopback.clone() } else { access.anonymous };
-    access::Anonymous { loopback: access.loopback, beyond }
+    // Whoever serves the API says it.
+    access::Anonymous { loopback: access.loopback, beyond, is_told: settings.api || access.is_told }
 }
 
 /// Which tokens this process sees to. One that only delivers makes none.

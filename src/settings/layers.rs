@@ -15,6 +15,9 @@ const DEFAULTS: &str = include_str!("../../examples/noah.toml");
 /// Keys whose values are URLs that may hold a password.
 const URLS: [&str; 1] = ["store"];
 
+/// Where a value is from that nobody has said.
+const UNTOLD: &str = "the defaults";
+
 /// The strongest value of every key.
 #[derive(Clone)]
 pub(super) struct Layers {
@@ -33,7 +36,7 @@ impl Layers {
         let table: Table = DEFAULTS.parse().expect("a test reads the defaults file that is built in");
         let mut values = BTreeMap::new();
         flatten("", table, &mut |key, value| {
-            values.insert(key, Layered { value, origin: "the defaults".to_owned() });
+            values.insert(key, Layered { value, origin: UNTOLD.to_owned() });
         });
         Self { values }
     }
@@ -79,6 +82,11 @@ impl Layers {
             Some(value) => self.lay(key, value, origin),
             None => Err(refuse(key, &Value::String(text.to_owned()), origin, type_name(default))),
         }
+    }
+
+    /// Whether a key has a value that somebody has said.
+    pub(super) fn is_told(&self, key: &str) -> bool {
+        self.values.get(key).is_some_and(|layered| layered.origin != UNTOLD)
     }
 
     /// Reads the value of a key with `parse`, which says `None` to what is not `allowed`.

@@ -42,6 +42,7 @@ pub(super) fn resolve(layers: &Layers, port: Option<u16>) -> Result<Settings, Se
         access: Anonymous {
             loopback: policy(layers, "access.loopback")?,
             anonymous: policy(layers, "access.anonymous")?,
+            is_told: layers.is_told("access.loopback"),
         },
         ephemeral_max_bytes: size(layers, "ephemeral_max_bytes", 1, MAX_BYTES)?,
         body_max_bytes: size(layers, "body_max_bytes", 64, MAX_BYTES)?,

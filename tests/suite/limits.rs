@@ -1,5 +1,7 @@
 //! How much one caller may have, and all together: what is too much is refused in words, and the rest goes on.
 
+mod commands;
+
 use serde_json::json;
 
 use crate::{

@@ -10,6 +10,7 @@ mod cause;
 mod cli;
 mod cli_watch;
 mod conditions;
+mod connections;
 mod contract;
 mod convergence;
 mod crash;

@@ -41,7 +41,7 @@ impl<'a> Queue<'a> {
                 Err(failure)
                     if failure.passes() && Instant::now() < if failure.is_told_later() { patience } else { end } =>
                 {
-                    sleep(failure.pause(AGAIN).min(patience - Instant::now())).await;
+                    sleep(failure.pause(AGAIN).min(patience.saturating_duration_since(Instant::now()))).await;
                     continue;
                 }
                 answer => self.client.json(&answer?)?,

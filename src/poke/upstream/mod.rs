@@ -194,6 +194,15 @@ mod tests {
         advertised(advertise, own, &noah.parse().unwrap()).err().map(|problem| problem.to_string())
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_noah_has_said_is_waited_for() {
+        let (mut backoff, start) = (Backoff::default(), tokio::time::Instant::now());
+        backoff.wait("too often", "it did not work", Duration::from_secs(20)).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(20));
+        backoff.wait("away", "it did not work", Duration::ZERO).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(20) + 2 * AGAIN.0);
+    }
+
     #[test]
     fn noah_has_to_reach_the_listener() {
         for (advertise, addr, noah, word) in [

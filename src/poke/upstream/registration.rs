@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::{Backoff, Upstream, Wanted};
 use crate::{
-    client::{Answer, Request, encode_segment, failure::Failure, keeper::Keeper},
+    client::{Answer, Request, again::while_told_later, encode_segment, failure::Failure, keeper::Keeper},
     poke::{engine::Aim, event::Event},
     primitives::watch::{EXISTS, OTHER_OPTIONS},
 };
@@ -44,11 +44,18 @@ pub async fn keep(upstream: &Upstream, anew: &watch::Sender<()>) -> Infallible {
 
 /// A session, and the host up for as long as it lives; and how far Noah is, if it was further once.
 async fn begin(upstream: &Upstream) -> Result<(Keeper<'_>, Option<u64>), Failure> {
-    let session = Keeper::open(&upstream.client, upstream.ttl, Some(&upstream.host)).await?;
+    let mut session = Keeper::open(&upstream.client, upstream.ttl, Some(&upstream.host)).await?;
     let begun_anew = session.revision().filter(|newest| upstream.engine.forget_beyond(*newest));
     let host = Request::new(Method::PUT, format!("hosts/{}", encode_segment(&upstream.host)));
     let body = json!({"status": "up"}).to_string().into_bytes();
-    match upstream.client.send(host.query("session", session.id()).body(Some(body))).await {
+    let host = host.query("session", session.id()).body(Some(body));
+    // Another session for each try would be what is too often.
+    let put = while_told_later(async || upstream.client.send(host.clone()).await);
+    let put = tokio::select! {
+        put = put => put,
+        _ = session.keep() => Err(Failure::unmet("the session has ended before the host was up")),
+    };
+    match put {
         Ok(_) => Ok((session, begun_anew)),
         Err(failure) => {
             // The next try begins another.

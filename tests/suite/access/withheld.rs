@@ -4,7 +4,9 @@ use noah::primitives::{Edit, Op, Plan, watch};
 use serde_json::{Value, json};
 
 use super::{ADMIN, Guarded};
-use crate::support::{Answer, Behaviour, Client, Database, Noah, Receiver, eventually, on_both_stores, watch_path};
+use crate::support::{
+    Answer, Behaviour, Client, Database, Delivering, Noah, Receiver, eventually, on_both_stores, watch_path,
+};
 
 on_both_stores! {
     Guarded:
@@ -15,6 +17,7 @@ on_both_stores! {
     a_redrive_is_withheld_too_and_the_letter_stays,
     what_is_there_is_told_as_far_as_it_may_be_read,
     a_watch_belongs_to_who_put_it,
+    an_agent_that_is_told_nothing_gives_away_no_more_than_the_servers_would,
     a_watch_from_before_tokens_delivers_all_and_one_since_then_what_its_owner_may_read,
 }
 
@@ -177,6 +180,32 @@ async fn a_watch_belongs_to_who_put_it(guarded: Guarded) {
     guarded.admin.put_ok(&format!("{path}/resume"), "").await;
     assert_eq!(guarded.admin.see(&path).await["owner"], made["id"]);
     assert_eq!(guarded.admin.see("/watches").await[0]["owner"], made["id"]);
+}
+
+async fn an_agent_that_is_told_nothing_gives_away_no_more_than_the_servers_would(guarded: Guarded) {
+    let backend = guarded.noah.database.backend;
+    let policy = "write,watch=//noah,read=//noah/hosts/b";
+    let guarded = Guarded::over(Database::on(backend).await, &["--no-agents", "--access-loopback", policy]);
+    let receiver = Receiver::start().await;
+    let path = put_watch(guarded.noah.client(), "//noah/hosts", &receiver, &json!({})).await;
+    let mut agent = Delivering::start(&guarded.noah.database, &[]);
+    let (_, b) = (put(&guarded, "a").await, put(&guarded, "b").await);
+    assert_eq!(dealt_with(&guarded, &path, b).await["withheld"], json!(2));
+    let log = std::fs::read_to_string(guarded.noah.database.dir().join("agents.log")).unwrap();
+    assert_eq!((receiver.count(), log.matches("--access-loopback").count()), (0, 1), "{log}");
+    agent.terminate();
+    // One that is told goes by that.
+    let _agent = Delivering::start(&guarded.noah.database, &["--access-loopback", policy]);
+    let (_, b) = (put(&guarded, "a2").await, guarded.admin.put_ok("/hosts/b", r#"{"status":"down"}"#).await.revision());
+    assert_eq!(dealt_with(&guarded, &path, b).await["withheld"], json!(3));
+    assert_eq!(receiver.revisions(), [b]);
+    // Where everybody on loopback may read everything, it need not be told, tokens or not.
+    let guarded = Guarded::over(Database::on(backend).await, &["--no-agents"]);
+    guarded.token("some", &["read=//noah"]).await;
+    let receiver = Receiver::start().await;
+    put_watch(guarded.noah.client(), "//noah/hosts", &receiver, &json!({})).await;
+    let _agent = Delivering::start(&guarded.noah.database, &[]);
+    receiver.until_revision(put(&guarded, "a").await).await;
 }
 
 async fn a_watch_from_before_tokens_delivers_all_and_one_since_then_what_its_owner_may_read(guarded: Guarded) {

@@ -37,6 +37,11 @@ impl Client {
         Self::with(self.root.clone(), address, headers)
     }
 
+    /// The same client, which shows nothing, from an address of this machine.
+    pub fn from(&self, address: IpAddr) -> Self {
+        Self::with(self.root.clone(), Some(address), HeaderMap::new())
+    }
+
     fn with(root: String, address: Option<IpAddr>, headers: HeaderMap) -> Self {
         let builder = reqwest::Client::builder()
             .no_proxy()

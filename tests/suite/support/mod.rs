@@ -78,6 +78,14 @@ pub fn open_files(most: impl FnOnce(libc::rlim_t) -> libc::rlim_t) {
     assert!(set, "{}", std::io::Error::last_os_error());
 }
 
+/// The same for good: nobody who is started here can raise it again.
+pub fn open_files_at_most(most: libc::rlim_t) {
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: the call is given a `rlimit` of our own, which outlives it.
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0 };
+    assert!(set, "{}", std::io::Error::last_os_error());
+}
+
 /// Makes a test of each named function for every store: `sqlite::NAME` and `redis::NAME`. The function takes
 /// the fixture, which is made fresh on that store.
 macro_rules! on_both_stores {

@@ -18,6 +18,11 @@ impl Raw {
         Self(TcpStream::connect(address).await.unwrap())
     }
 
+    /// The same on a connection that is there.
+    pub fn of(connection: TcpStream) -> Self {
+        Self(connection)
+    }
+
     /// Sends bytes. A server that has already hung up is no failure: it may answer before it has read all.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.0.write_all(bytes.as_ref()).await.is_ok()
