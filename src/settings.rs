@@ -60,6 +60,8 @@ pub struct Settings {
     pub shutdown_deadline: Duration,
     /// How logs are written.
     pub log: Log,
+    /// `[cache]`: how many bytes of records are kept in memory; 0 is none.
+    pub cache_bytes: usize,
     /// How much of the log is kept.
     pub retention: store::Retention,
     /// How watches are delivered.

@@ -160,6 +160,9 @@ pub struct Args {
     /// error, warn, info, debug, trace or off, or by part
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
+    /// How many bytes of records are kept in memory
+    #[arg(long, value_name = "BYTES")]
+    cache_bytes: Option<String>,
     /// How many events of the log are kept
     #[arg(long, value_name = "NUMBER")]
     retention_events: Option<String>,
@@ -256,6 +259,7 @@ impl Args {
             ("shutdown_deadline", self.shutdown_deadline),
             ("log.format", self.log_format),
             ("log.level", self.log_level),
+            ("cache.bytes", self.cache_bytes),
             ("retention.events", self.retention_events),
             ("retention.age", self.retention_age),
             ("delivery.connect_timeout", self.delivery_connect_timeout),

@@ -37,19 +37,19 @@ pub struct Answer {
 }
 
 enum Body {
-    Whole(Vec<u8>),
+    Whole(Bytes),
     Stream(LocalBoxStream<'static, io::Result<Bytes>>),
 }
 
 impl Answer {
     /// JSON of Noah's kind.
     pub fn json<T: Serialize>(value: &T) -> Self {
-        Self::raw(JSON, serde_json::to_vec(value).expect("answers have only text keys"))
+        Self::raw(JSON, json_of(value))
     }
 
     /// Any bytes.
     #[must_use]
-    pub fn raw(content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
+    pub fn raw(content_type: &'static str, body: impl Into<Bytes>) -> Self {
         Self::new(content_type, Body::Whole(body.into()))
     }
 
@@ -134,6 +134,11 @@ impl Answer {
             Body::Stream(stream) => response.streaming(stream),
         }
     }
+}
+
+/// A value as JSON of Noah's kind.
+pub fn json_of<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).expect("answers have only text keys")
 }
 
 /// The revisions in a GET's `If-None-Match`.

@@ -27,7 +27,7 @@ use crate::{
         Check, Collection, Committed, Error, Frame, Key, Keyring, Lifetime, Pattern, Plan, Record, Right, When,
         application, configuration, ephemeral, host, link, service, session, tag, watch,
     },
-    store::{Feed, Store, StoreError},
+    store::{Feed, Hot, Store, StoreError},
     watches::Probe,
 };
 
@@ -41,6 +41,8 @@ pub(super) type Result<T = Answer> = std::result::Result<T, Failure>;
 #[derive(Clone)]
 pub struct Api {
     pub(super) store: Arc<dyn Store>,
+    /// The same, for what is read often.
+    pub(super) hot: Arc<Hot>,
     pub(super) feed: Feed,
     pub(super) access: Arc<Access>,
     pub(super) limits: Arc<Limits>,
@@ -53,11 +55,11 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API over `store` and the `feed` of its log, which takes watches for endpoints of `agents`. Streams end when `stopping` is true.
-    /// `probe` is of this process's dispatcher, if it has one.
+    /// The API over the store that is in `hot` and the `feed` of its log, which takes watches for endpoints of `agents`. Streams end
+    /// when `stopping` is true. `probe` is of this process's dispatcher, if it has one.
     #[must_use]
     pub fn new(
-        store: Arc<dyn Store>,
+        hot: Arc<Hot>,
         feed: Feed,
         access: Arc<Access>,
         limits: Arc<Limits>,
@@ -66,7 +68,8 @@ impl Api {
         stopping: Receiver<bool>,
     ) -> Self {
         Self {
-            store,
+            store: Arc::clone(&hot) as _,
+            hot,
             feed,
             access,
             limits,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     primitives::{Collection, Query, millis},
-    store::Window,
+    store::{Used, Window},
 };
 
 const CONTENT_TYPE: &str = "application/openmetrics-text;version=1.0.0;charset=utf-8";
@@ -44,6 +44,14 @@ impl Api {
         registry.register("requests_limited", "Requests refused for being too many or too often", limited);
         let turned_away = ConstCounter::new(turned_away);
         registry.register("connections_refused", "Connections closed at once for being too many", turned_away);
+        let Used { hits, misses, bypasses, records, bytes } = self.hot.used();
+        gauge("cache_records", "Records that this server keeps in memory", records);
+        gauge("cache_bytes", "About how many bytes these are", bytes);
+        let mut counter = |name: &str, help: &str, value: u64| registry.register(name, help, ConstCounter::new(value));
+        counter("cache_hits", "Reads of one record that were answered from memory", hits);
+        counter("cache_misses", "Reads of one record that was not in memory, or has changed", misses);
+        let help = "Reads of one record that was in memory, and could have been old or was not to be answered from there";
+        counter("cache_bypasses", help, bypasses);
         let mut text = match &self.probe {
             Some(probe) => probe.metrics().await,
             None => String::new(),

@@ -1,6 +1,6 @@
 //! What each resource answers to GET.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use actix_web::http::header;
 use futures_util::StreamExt;
@@ -8,7 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    answer::Answer,
+    answer::{Answer, JSON, json_of},
     api::{Api, Result, wrong_verb},
     dashboard, denials,
     error::Failure,
@@ -26,6 +26,7 @@ use crate::{
         Collection, Error, Frame, Key, Query, Reading, Record, View, application, configuration, ephemeral, host, link,
         rfc3339, service, session, tag, token, watch,
     },
+    store::{Found, Held},
     watches::statuses,
 };
 
@@ -68,14 +69,14 @@ impl Api {
                 configuration_answer(&found.ok_or_else(|| Failure::not_found_at(revision))?, request)
             }
             Resource::Configuration(name) => {
-                configuration_answer(&record(configuration::key(name), look).await?, request)
+                configuration_answer(&record(configuration::key(name), look).await?.record, request)
             }
             Resource::Ephemeral(path) => {
-                let record = record(Key::ephemeral(path), look).await?;
-                let (revision, left) = (record.revision, time_left(&record));
-                Ok(Answer::raw("application/octet-stream", ephemeral::into_bytes(record))
-                    .of_record(revision)
-                    .expiring(left)
+                let held = record(Key::ephemeral(path), look).await?;
+                let data = held.written(|record| ephemeral::bytes(record).to_vec());
+                Ok(Answer::raw("application/octet-stream", data)
+                    .of_record(held.record.revision)
+                    .expiring(time_left(&held.record))
                     .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             }
             Resource::Watch(name) => self.watch_named(name).await,
@@ -224,15 +225,17 @@ fn time_left(record: &Record) -> Option<u64> {
     record.lease.as_ref()?.expires_in
 }
 
-async fn record(key: Key, look: &Look<'_>) -> Result<Record> {
-    let reading = look.read(&[Query::Get(key)], Reading::shown).await?;
-    let revision = reading.revision;
-    reading.records().pop().ok_or_else(|| Failure::not_found_at(revision))
+async fn record(key: Key, look: &Look<'_>) -> Result<Arc<Held>> {
+    match look.find(key).await? {
+        Found::Here(held) => Ok(held),
+        Found::Nothing(revision) => Err(Failure::not_found_at(revision)),
+    }
 }
 
 async fn whole(key: Key, look: &Look<'_>) -> Result {
-    let record = record(key, look).await?;
-    Ok(Answer::json(&View(&record, Frame::Whole)).of_record(record.revision).expiring(time_left(&record)))
+    let held = record(key, look).await?;
+    let json = held.written(|record| json_of(&View(record, Frame::Whole)));
+    Ok(Answer::raw(JSON, json).of_record(held.record.revision).expiring(time_left(&held.record)))
 }
 
 async fn services(page: &Page, request: &Request, look: &Look<'_>) -> Result {
@@ -273,7 +276,7 @@ fn configuration_answer(record: &Record, request: &Request) -> Result {
     let answer = if request.accepts("application/json") {
         Answer::json(&View(record, Frame::Whole))
     } else {
-        Answer::raw(configuration::media_type(record), configuration::raw_body(record))
+        Answer::raw(configuration::media_type(record), configuration::raw_body(record).to_owned())
     };
     Ok(answer
         .of_record(record.revision)

@@ -41,6 +41,8 @@ pub struct Request {
     pub cause: Option<primitives::Cause>,
     /// Whether only the head of the answer is wanted.
     pub head_only: bool,
+    /// Whether what is kept in memory is no answer.
+    pub no_cache: bool,
     /// Where a stream that broke had come to.
     pub last_event_id: Option<String>,
     /// The media types the client takes; `None` when it did not say.
@@ -76,6 +78,7 @@ impl Request {
             known: none_match.map(Known),
             cause: cause(headers)?,
             head_only: request.method() == Method::HEAD,
+            no_cache: no_cache(headers),
             last_event_id: headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(ToOwned::to_owned),
             accept: text(headers, header::ACCEPT).map(ToOwned::to_owned),
             base_url: base_url(request),
@@ -191,6 +194,12 @@ fn cause(headers: &HeaderMap) -> Result<Option<primitives::Cause>, Error> {
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// Whether `Cache-Control: no-cache` is said.
+fn no_cache(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(header::CACHE_CONTROL).filter_map(|line| line.to_str().ok());
+    lines.any(|line| line.split(',').any(|word| word.trim().eq_ignore_ascii_case("no-cache")))
 }
 
 /// Whether the body is said to be JSON. A browser lets a page of another site send that only to a server that has

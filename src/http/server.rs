@@ -40,7 +40,7 @@ use crate::{
     agents::Agents,
     primitives::{Denial, Error, Keyring},
     settings::Settings,
-    store::{self, DenialWriter, Feed, Store, Sweeper, Trimmer},
+    store::{self, DenialWriter, Feed, Hot, Store, Sweeper, Trimmer},
     tls::{self, Incoming, Stream},
     watches::{
         self, Dispatcher, Schedule,
@@ -110,6 +110,8 @@ impl Application {
         let tls = settings.tls.clone().map(tls::Acceptor::load).transpose()?;
         let keys = sealing::keys(settings.secrets_key_file.as_deref())?;
         let store = store::open(&settings.store).await?;
+        let hot = Hot::over(store, if settings.api { settings.cache_bytes } else { 0 });
+        let store: Arc<dyn Store> = Arc::clone(&hot) as _;
         // Whoever serves the API keeps the clock of leases: who renews them has to come by here.
         let sweeper = match settings.api {
             true => Some(Sweeper::start(Arc::clone(&store)).await),
@@ -137,7 +139,7 @@ impl Application {
         let limits = Arc::new(Limits::new(settings));
         let context = Context {
             api: Api::new(
-                Arc::clone(&store),
+                hot,
                 feed,
                 Arc::clone(&access),
                 Arc::clone(&limits),

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::{answer::Answer, api::Api, error::Failure, request::Request, routes::Resource, wait::Wait};
 use crate::{
     access::Identity,
-    primitives::{Error, Event, Policy, Query, Reading, Record},
-    store::{News, Store, StoreError, Waiter},
+    primitives::{Error, Event, Key, Policy, Query, Reading, Record},
+    store::{Found, Held, News, Store, StoreError, Waiter},
 };
 
 /// How many events are gone through to see whether something changed before it was asked for; behind more of them
@@ -55,6 +55,20 @@ impl<'a> Look<'a> {
     /// Those of [`Store::read`], and that too many wait.
     pub async fn read(&self, queries: &[Query], shown: impl Fn(&Reading) -> Vec<&Record>) -> Result<Reading, Failure> {
         self.read_for(false, queries, shown).await
+    }
+
+    /// Reads one record, from memory where that is as good as the store.
+    ///
+    /// # Errors
+    /// Those of [`Store::read`].
+    pub async fn find(&self, key: Key) -> Result<Found, StoreError> {
+        if self.wait.is_none() {
+            return self.api.hot.find(&key, self.request.no_cache).await;
+        }
+        let reading = self.read(&[Query::Get(key)], Reading::shown).await?;
+        let revision = reading.revision;
+        let record = reading.records().pop();
+        Ok(record.map_or(Found::Nothing(revision), |record| Found::Here(Arc::new(Held::once(record)))))
     }
 
     /// [`Look::read`] of several records, of which only those count that the caller may see.

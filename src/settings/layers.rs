@@ -142,7 +142,7 @@ fn flatten(prefix: &str, table: Table, each: &mut impl FnMut(String, Value)) {
             Value::Table(inner) if !inner.is_empty() => flatten(&key, inner, each),
             Value::Table(_)
                 if prefix.is_empty()
-                    && ["limits", "access", "tls", "log", "retention", "delivery", "egress"]
+                    && ["limits", "access", "tls", "log", "cache", "retention", "delivery", "egress"]
                         .contains(&key.as_str()) => {}
             value => each(key, value),
         }

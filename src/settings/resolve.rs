@@ -51,6 +51,7 @@ pub(super) fn resolve(layers: &Layers, port: Option<u16>) -> Result<Settings, Se
         request_timeout: duration(layers, "request_timeout", MILLISECOND, HOUR)?,
         shutdown_deadline: duration(layers, "shutdown_deadline", Duration::ZERO, HOUR)?,
         log: log(layers)?,
+        cache_bytes: size(layers, "cache.bytes", 0, 64 << 30)?,
         retention: retention(layers)?,
         delivery: delivery(layers)?,
         egress: Rules { allow: egress(layers, "egress.allow")?, deny: egress(layers, "egress.deny")? },

@@ -9,6 +9,7 @@ mod clock;
 mod codec;
 mod denials;
 mod feed;
+mod hot;
 mod kept;
 pub mod redis;
 mod retention;
@@ -27,6 +28,7 @@ use uuid::Uuid;
 pub use clock::Time;
 pub use denials::{DENIALS, DenialWriter, Denials};
 pub use feed::{Entry, Feed, Subscription};
+pub use hot::{Found, Held, Hot, Used};
 pub use kept::{Copied, Kept, KeptLease, Load, Page, Step};
 pub use retention::{Keep, Retention, Trimmed, Trimmer, Window};
 pub use snapshot::Snapshot;
@@ -221,6 +223,12 @@ pub trait Store: Send + Sync + 'static {
     /// The newest revision this handle has heard of, and a way to be woken by the next. It may lag behind
     /// another process's commit for a moment; it never runs ahead of what [`Store::log`] gives.
     fn head(&self) -> watch::Receiver<u64>;
+
+    /// Another number whenever the store may have become another one, as when a connection to it was lost: what was read
+    /// before may be of a log that has lost its end since. Never changes where a store loses nothing.
+    fn generation(&self) -> u64 {
+        0
+    }
 
     /// Remembers how far readers of the log have come, and their notes. No event. Passed over are records that are
     /// gone or were made anew, parts that are no longer held, cursors that would move backwards, and those beyond

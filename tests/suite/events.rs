@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Backend, Noah, PATIENCE, command, on_both_stores, open_files};
+use crate::support::{Backend, Client, Noah, PATIENCE, command, on_both_stores, open_files};
 
 async fn puts(noah: &Noah, count: usize) {
     for n in 0..count {
@@ -68,8 +68,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub async fn open(noah: &Noah, query: &str, last: Option<u64>) -> Self {
-        let mut request = noah.client().request(Method::GET, &format!("/events{query}"));
+    pub async fn open(client: &Client, query: &str, last: Option<u64>) -> Self {
+        let mut request = client.request(Method::GET, &format!("/events{query}"));
         request = request.header("accept", "text/event-stream");
         if let Some(last) = last {
             request = request.header("last-event-id", last);

@@ -3,7 +3,7 @@
 
 mod checker;
 mod proofs;
-mod random;
+pub mod random;
 
 use std::{
     sync::{

@@ -21,6 +21,7 @@ mod events;
 mod feed;
 mod figures;
 mod fuzz;
+mod hot;
 mod http_agent;
 mod https;
 mod layers;

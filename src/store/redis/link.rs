@@ -1,5 +1,8 @@
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,6 +31,8 @@ pub(super) struct Link {
     state: Mutex<State>,
     pub(super) head: watch::Sender<u64>,
     pub(super) broken: Notify,
+    /// How many times the connection was made or lost.
+    generation: AtomicU64,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -74,6 +79,7 @@ impl Link {
             state: Mutex::new(State::Away(Why::Other("not connected yet".to_owned()))),
             head: watch::Sender::new(0),
             broken: Notify::new(),
+            generation: AtomicU64::new(0),
             task: Mutex::default(),
         });
         let (tried, first) = oneshot::channel();
@@ -130,7 +136,14 @@ impl Link {
     }
 
     pub(super) fn set(&self, state: State) {
-        *self.state() = state;
+        let mut current = self.state();
+        // Before a command can go over another connection.
+        self.generation.fetch_add(1, Ordering::Release);
+        *current = state;
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

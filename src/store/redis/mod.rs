@@ -266,6 +266,10 @@ impl Store for RedisStore {
         self.link.head()
     }
 
+    fn generation(&self) -> u64 {
+        self.link.generation()
+    }
+
     async fn move_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError> {
         let mut call = self.cursors.key(&self.prefix);
         for Cursor { key, id, revision, notes, hold } in cursors {
