@@ -44,7 +44,7 @@ fn told(answer: &Answer) -> (u16, BTreeMap<String, String>, &[u8]) {
 async fn what_is_answered_from_memory_is_what_the_store_would_say(noah: Noah) {
     noah.put_ok("/ephemerals/a/b", vec![0, 255, 7]).await;
     noah.put_ok("/hosts/h", r#"{"status":"up"}"#).await;
-    noah.put_ok("/services/s/h", r#"{"status":"pending_up","host_status":"up"}"#).await;
+    noah.put_ok("/services/s/h", r#"{"status":"pending","host_status":"up"}"#).await;
     noah.put_ok("/applications/a", r#"{"name":"a"}"#).await;
     noah.put_ok("/configurations/c", r#"{"format":"json","body":"{}"}"#).await;
     noah.put_ok("/hosts/h/tag", r#"{"tags":["prod"]}"#).await;
@@ -138,14 +138,14 @@ async fn what_ends_by_itself_is_seen_in_what_is_kept(noah: Noah) {
     noah.put_ok("/hosts/h", r#"{"status":"up"}"#).await;
     noah.put_ok("/services/s/h?ttl=1s", r#"{"status":"up","host_status":"up"}"#).await;
     let with_service = from_memory(&noah, "/hosts/h").await;
-    assert!(with_service.text().contains(r#""status":"up""#));
+    assert!(with_service.text().contains(r#""services":{"s":"up"}"#), "{}", with_service.text());
     eventually("the service is down", || async {
         let seen = noah.get("/services/s/h").await;
         let host = noah.get("/hosts/h").await;
         if seen.json()["status"] != "down" {
             return None;
         }
-        assert!(host.text().contains(r#""status":"down""#), "{}", host.text());
+        assert!(host.text().contains(r#""services":{"s":"down"}"#), "{}", host.text());
         Some(())
     })
     .await;
