@@ -50,7 +50,8 @@ impl Api {
         let mut counter = |name: &str, help: &str, value: u64| registry.register(name, help, ConstCounter::new(value));
         counter("cache_hits", "Reads of one record that were answered from memory", hits);
         counter("cache_misses", "Reads of one record that was not in memory, or has changed", misses);
-        let help = "Reads of one record that was in memory, and could have been old or was not to be answered from there";
+        let help =
+            "Reads of one record that was in memory, and could have been old or was not to be answered from there";
         counter("cache_bypasses", help, bypasses);
         let mut text = match &self.probe {
             Some(probe) => probe.metrics().await,

@@ -4,9 +4,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::{
-    super::{
-        Beat, Copied, Cursor, Holdings, Keep, Load, Page, Store, StoreError, Swept, Trimmed, Version, Window,
-    },
+    super::{Beat, Copied, Cursor, Holdings, Keep, Load, Page, Store, StoreError, Swept, Trimmed, Version, Window},
     Hot,
     known::Asked,
 };

@@ -123,7 +123,8 @@ async fn handles_of_one_store_read_nothing_older_than_what_they_told(handles: Ha
         .flat_map(|(at, side)| (0..READERS).map(move |n| (Arc::clone(side), Random::of(at as u64 * 100 + n))))
         .map(|(side, random)| tokio::spawn(read(side, random)))
         .collect();
-    let writing = sides.iter().enumerate().map(|(at, side)| tokio::spawn(write(Arc::clone(side), Random::of(at as u64 + 1000))));
+    let writing =
+        sides.iter().enumerate().map(|(at, side)| tokio::spawn(write(Arc::clone(side), Random::of(at as u64 + 1000))));
     join_all(writing).await.into_iter().for_each(|done| done.unwrap());
     sides.iter().for_each(|side| side.over.store(true, SeqCst));
     let looks: Vec<Look> = join_all(reading).await.into_iter().flat_map(|looks| looks.unwrap()).collect();
@@ -149,7 +150,10 @@ async fn put(shared: Arc<Shared>, mut random: Random) {
             0 => shared.client.delete(&path).await,
             1 => {
                 let ops = json!({"ops": [{"put": path, "data": n.to_string()}]}).to_string();
-                Answer::of(shared.client.request(Method::POST, "/txn").header("content-type", "application/json").body(ops)).await
+                Answer::of(
+                    shared.client.request(Method::POST, "/txn").header("content-type", "application/json").body(ops),
+                )
+                .await
             }
             _ => shared.client.put(&path, n.to_string()).await,
         };

@@ -61,7 +61,12 @@ impl Drop for Proxy {
     }
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut held: watch::Receiver<Held>, waits: Arc<AtomicBool>) {
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut held: watch::Receiver<Held>,
+    waits: Arc<AtomicBool>,
+) {
     let mut bytes = vec![0; 65536];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
         if bytes[..count].windows(5).any(|word| word == b"XREAD") {

@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::{
-    Two, from_memory, from_store,
+    Two, all, from_memory, from_store,
     proxy::{Held, Proxy},
+    several,
 };
-use crate::support::{Answer, Client, Database, Noah, Redis, Replicated, eventually, on_both_stores};
+use crate::support::{Database, Noah, Redis, Replicated, eventually, on_both_stores};
+
+/// What is written and read.
+const E: &str = "/ephemerals/e";
 
 /// So long after a commit it is read by every server, by what is promised.
 async fn the_bound() {
@@ -16,35 +22,31 @@ async fn the_bound() {
 async fn what_another_server_wrote_is_read_within_the_bound(two: Two) {
     for n in 0..15 {
         let value = n.to_string();
-        two.noah.put_ok("/ephemerals/e", value.clone()).await;
+        two.noah.put_ok(E, value.clone()).await;
         the_bound().await;
-        assert_eq!(two.other.get("/ephemerals/e").await.text(), value);
-        assert_eq!(from_memory(&two.other, "/ephemerals/e").await.text(), value);
+        for answer in all(several(&two.other, E)).await {
+            assert_eq!(answer.text(), value);
+        }
+        assert_eq!(from_memory(&two.other, E).await.text(), value);
     }
-    two.noah.delete("/ephemerals/e").await;
+    two.noah.delete(E).await;
     the_bound().await;
-    assert_eq!(two.other.get("/ephemerals/e").await.status, 404);
+    assert_eq!(two.other.get(E).await.status, 404);
 }
 
 async fn a_server_that_was_stopped_answers_nothing_from_before(two: Two) {
     for n in 0..5 {
-        two.noah.put_ok("/ephemerals/e", format!("before {n}")).await;
-        from_memory(&two.other, "/ephemerals/e").await;
+        two.noah.put_ok(E, format!("before {n}")).await;
+        from_memory(&two.other, E).await;
         two.other.freeze();
-        two.noah.put_ok("/ephemerals/e", format!("after {n}")).await;
+        two.noah.put_ok(E, format!("after {n}")).await;
         the_bound().await;
-        let client = (*two.other).clone();
-        // Some are there when it goes on, before it has heard of anything.
-        let asked: Vec<_> = (0..4)
-            .map(|_| {
-                let client = client.clone();
-                tokio::spawn(async move { client.get("/ephemerals/e").await.text() })
-            })
-            .collect();
+        // They are there when it goes on, before it has heard of anything.
+        let asked = several(&two.other, E);
         tokio::time::sleep(Duration::from_millis(20)).await;
         two.other.thaw();
-        for answer in asked {
-            assert_eq!(answer.await.unwrap(), format!("after {n}"));
+        for answer in all(asked).await {
+            assert_eq!(answer.text(), format!("after {n}"));
         }
     }
 }
@@ -71,69 +73,57 @@ impl Apart {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_hears_no_news_answers_nothing_old() {
     let apart = Apart::start().await;
-    apart.near.put_ok("/ephemerals/e", "first").await;
-    from_memory(&apart.far, "/ephemerals/e").await;
+    apart.near.put_ok(E, "first").await;
+    from_memory(&apart.far, E).await;
     apart.proxy.hold(Held::News);
     for n in 0..15 {
-        apart.near.put_ok("/ephemerals/e", n.to_string()).await;
+        apart.near.put_ok(E, n.to_string()).await;
         the_bound().await;
-        let answer = apart.far.get("/ephemerals/e").await;
-        // In the end it notices, and has no store until it hears again.
-        assert!(answer.status == 503 || answer.text() == n.to_string(), "{n}: {}", answer.text());
-        apart.far.get("/ephemerals/e").await;
+        for answer in all(several(&apart.far, E)).await {
+            // In the end it notices, and has no store until it hears again.
+            assert!(answer.status == 503 || answer.text() == n.to_string(), "{n}: {}", answer.text());
+        }
     }
     apart.proxy.hold(Held::Nothing);
-    eventually("it hears again", || async { (apart.far.get("/ephemerals/e").await.text() == "14").then_some(()) }).await;
+    eventually("it hears again", || async { (apart.far.get(E).await.text() == "14").then_some(()) }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_does_not_reach_its_store_answers_nothing_old() {
     let apart = Apart::start().await;
-    apart.near.put_ok("/ephemerals/e", "before").await;
-    from_memory(&apart.far, "/ephemerals/e").await;
+    apart.near.put_ok(E, "before").await;
+    from_memory(&apart.far, E).await;
     apart.proxy.hold(Held::Everything);
-    apart.near.put_ok("/ephemerals/e", "after").await;
+    apart.near.put_ok(E, "after").await;
     the_bound().await;
-    let client = apart.far.client().clone();
-    let asked = tokio::spawn(async move { client.get("/ephemerals/e").await });
+    let asked = several(&apart.far, E);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!asked.is_finished(), "it waits for its store");
+    assert!(!asked.iter().any(JoinHandle::is_finished), "they wait for the store");
     apart.proxy.hold(Held::Nothing);
-    let answer = asked.await.unwrap();
-    assert!(answer.status == 503 || answer.text() == "after", "{}", answer.text());
-}
-
-/// Once a server has been seen to read from a store of another history, it answers nothing of the one before.
-async fn goes_over(client: &Client, path: &str, is_new: impl Fn(&Answer) -> bool) {
-    eventually("the server reads from what the store has become", || async {
-        is_new(&from_store(client, path).await).then_some(())
-    })
-    .await;
-    for _ in 0..20 {
-        let answer = client.get(path).await;
-        assert!(is_new(&answer), "{} {}", answer.status, answer.text());
+    for answer in all(asked).await {
+        assert!(answer.status == 503 || answer.text() == "after", "{}", answer.text());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_answered_that_a_redis_has_lost() {
     let mut noah = Noah::start(Database::over(Redis::start()).await, &[]);
-    noah.put_ok("/ephemerals/e", "saved").await;
+    noah.put_ok(E, "saved").await;
     let _: String = noah.database.redis().ask(&["SAVE"]);
     for n in 0..4 {
-        noah.put_ok("/ephemerals/e", format!("lost {n}")).await;
+        noah.put_ok(E, format!("lost {n}")).await;
         noah.put_ok(&format!("/ephemerals/lost{n}"), "x").await;
-        from_memory(&noah, "/ephemerals/e").await;
+        from_memory(&noah, E).await;
         from_memory(&noah, &format!("/ephemerals/lost{n}")).await;
         noah.database.redis().restart();
         eventually("it is back", || async { (noah.get("/readyz").await.status == 200).then_some(()) }).await;
-        assert_eq!(noah.get("/ephemerals/e").await.text(), "saved");
+        assert_eq!(noah.get(E).await.text(), "saved");
         assert_eq!(noah.get(&format!("/ephemerals/lost{n}")).await.status, 404);
         // The same revisions, for something else.
         noah.put_ok("/ephemerals/other", "x").await;
         noah.put_ok("/ephemerals/other", "x").await;
-        assert_eq!(noah.get("/ephemerals/e").await.text(), "saved");
-        assert_eq!(from_memory(&noah, "/ephemerals/e").await.text(), "saved");
+        assert_eq!(noah.get(E).await.text(), "saved");
+        assert_eq!(from_memory(&noah, E).await.text(), "saved");
         noah.delete("/ephemerals/other").await;
         noah.database.redis().restart();
         eventually("it is back", || async { (noah.get("/readyz").await.status == 200).then_some(()) }).await;
@@ -145,14 +135,14 @@ async fn nothing_is_answered_that_a_redis_has_lost() {
 async fn nothing_is_answered_of_a_redis_that_was_emptied() {
     let mut noah = Noah::start(Database::over(Redis::start()).await, &["--no-agents"]);
     for n in 0..5 {
-        noah.put_ok("/ephemerals/e", n.to_string()).await;
+        noah.put_ok(E, n.to_string()).await;
     }
-    from_memory(&noah, "/ephemerals/e").await;
+    from_memory(&noah, E).await;
     let _: String = noah.database.redis().ask(&["FLUSHALL"]);
     the_bound().await;
-    assert_eq!(noah.get("/ephemerals/e").await.status, 404);
-    noah.put_ok("/ephemerals/e", "anew").await;
-    assert_eq!(from_memory(&noah, "/ephemerals/e").await.text(), "anew");
+    assert_eq!(noah.get(E).await.status, 404);
+    noah.put_ok(E, "anew").await;
+    assert_eq!(from_memory(&noah, E).await.text(), "anew");
 }
 
 /// The new primary lacks what was written last, and has gone on without it.
@@ -160,20 +150,26 @@ async fn nothing_is_answered_of_a_redis_that_was_emptied() {
 async fn nothing_is_answered_that_a_failover_has_lost() {
     let set = Replicated::named().await;
     let noah = Noah::start(Database::at(set.store()).await, &["--no-agents"]);
-    noah.put_ok("/ephemerals/e", "both").await;
+    noah.put_ok(E, "both").await;
     eventually("the replicas have it", || async { set.in_step(0).then_some(()) }).await;
     set.promote(1);
     for n in 0..3 {
-        noah.put_ok("/ephemerals/e", format!("lost {n}")).await;
+        noah.put_ok(E, format!("lost {n}")).await;
     }
     let elsewhere = Noah::start(Database::at(set.nodes[1].store()).await, &["--no-agents"]);
-    elsewhere.put_ok("/ephemerals/e", "kept").await;
+    elsewhere.put_ok(E, "kept").await;
     for n in 0..5 {
         elsewhere.put_ok(&format!("/ephemerals/more{n}"), "x").await;
     }
-    assert_eq!(from_memory(&noah, "/ephemerals/e").await.text(), "lost 2");
+    assert_eq!(from_memory(&noah, E).await.text(), "lost 2");
     set.point_at(1);
-    goes_over(&noah, "/ephemerals/e", |answer| answer.text() == "kept").await;
+    eventually("it has gone over", || async {
+        (from_store(&noah, "/ephemerals/more4").await.status == 200).then_some(())
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(noah.get(E).await.text(), "kept");
+    }
 }
 
 on_both_stores!(Two:
