@@ -2,14 +2,16 @@ use std::io;
 
 use actix_web::{
     HttpResponse,
+    body::BodyStream,
     http::{
         StatusCode,
-        header::{self, HeaderName},
+        header::{self, HeaderName, HeaderValue},
     },
     web::Bytes,
 };
 use futures_util::{Stream, StreamExt, stream::LocalBoxStream};
 use serde::Serialize;
+use smallvec::SmallVec;
 
 /// The original's content type, to the letter: clients match on it.
 pub const JSON: &str = "application/json;charset=utf-8";
@@ -33,7 +35,7 @@ pub struct Answer {
     status: StatusCode,
     revision: Option<u64>,
     etag: bool,
-    headers: Vec<(HeaderName, String)>,
+    headers: SmallVec<[(HeaderName, HeaderValue); 2]>,
 }
 
 enum Body {
@@ -59,7 +61,7 @@ impl Answer {
     }
 
     fn new(content_type: &'static str, body: Body) -> Self {
-        Self { content_type, body, status: StatusCode::OK, revision: None, etag: false, headers: Vec::new() }
+        Self { content_type, body, status: StatusCode::OK, revision: None, etag: false, headers: SmallVec::new() }
     }
 
     /// Of one record at this revision: `Noah-Revision`, and `ETag` as well.
@@ -106,8 +108,9 @@ impl Answer {
 
     /// With another header.
     #[must_use]
-    pub fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
+    pub fn with(mut self, name: HeaderName, value: impl Into<Bytes>) -> Self {
+        let value = value.into();
+        self.headers.push((name, self::value(value)));
         self
     }
 
@@ -115,25 +118,33 @@ impl Answer {
     #[must_use]
     pub fn respond(self, known: Option<&Known>) -> HttpResponse {
         let same = self.etag && known.is_some_and(|known| self.revision.is_some_and(|revision| known.has(revision)));
-        let mut response = HttpResponse::build(if same { StatusCode::NOT_MODIFIED } else { self.status });
+        let mut response = HttpResponse::new(if same { StatusCode::NOT_MODIFIED } else { self.status });
+        let headers = response.headers_mut();
         if let Some(revision) = self.revision {
-            response.insert_header((REVISION, revision));
+            // One text for both: the tag is the revision in quotes.
+            let tag = Bytes::from(format!("\"{revision}\""));
+            headers.insert(REVISION, value(tag.slice(1..tag.len() - 1)));
             if self.etag {
-                response.insert_header((header::ETAG, format!("\"{revision}\"")));
+                headers.insert(header::ETAG, value(tag));
             }
         }
         for (name, value) in self.headers {
-            response.insert_header((name, value));
+            headers.insert(name, value);
         }
         if same {
-            return response.finish();
+            return response;
         }
-        response.insert_header((header::CONTENT_TYPE, self.content_type));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         match self.body {
-            Body::Whole(bytes) => response.body(bytes),
-            Body::Stream(stream) => response.streaming(stream),
+            Body::Whole(bytes) => response.set_body(bytes).map_into_boxed_body(),
+            Body::Stream(stream) => response.set_body(BodyStream::new(stream)).map_into_boxed_body(),
         }
     }
+}
+
+/// What a header says; of what answers say nothing has a control character.
+fn value(text: Bytes) -> HeaderValue {
+    HeaderValue::from_maybe_shared(text).expect("a header without control characters")
 }
 
 /// A value as JSON of Noah's kind.

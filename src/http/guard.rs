@@ -119,7 +119,8 @@ fn password(encoded: &[u8]) -> Option<Vec<u8>> {
 /// # Errors
 /// In words that follow from the request alone.
 pub fn check(caller: &Identity, verb: Verb, resource: &Resource, request: &Request) -> Result<(), Failure> {
-    rights::check(caller.policy(), verb, resource, request.wants_page()).map_err(|missing| forbidden(caller, missing))
+    let page = matches!(resource, Resource::Index) && request.wants_page();
+    rights::check(caller.policy(), verb, resource, page).map_err(|missing| forbidden(caller, missing))
 }
 
 /// What a caller is told who may not: those who show nothing are asked for a token.

@@ -54,6 +54,11 @@ impl Patience {
             self.deadline = Instant::now() + self.head + Duration::from_secs(1);
             self.sleep = None;
         }
+        // As most heads come: whole.
+        if bytes.ends_with(END) {
+            (self.waiting, self.ended) = (false, 0);
+            return;
+        }
         for byte in bytes {
             self.ended = if *byte == END[self.ended] { self.ended + 1 } else { usize::from(*byte == END[0]) };
             if self.ended == END.len() {

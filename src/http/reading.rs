@@ -19,6 +19,7 @@ use super::{
     rights,
     routes::{Resource, Verb},
     snapshot, tokens,
+    wait::Wait,
     waiting::Look,
 };
 use crate::{
@@ -31,6 +32,20 @@ use crate::{
 };
 
 impl Api {
+    /// Answers a GET of what is in memory and as good as in the store.
+    pub(super) fn kept(&self, resource: &Resource, request: &Request) -> Option<Answer> {
+        let key = record_of(resource)?;
+        // What is wrong with a wait is told elsewhere.
+        if !matches!(Wait::parse(resource, &request.parameters), Ok(None)) {
+            return None;
+        }
+        if request.no_cache {
+            self.hot.passed_by();
+            return None;
+        }
+        self.hot.kept(&key).map(|held| shown(&held, request))
+    }
+
     /// Answers a GET; when it waits for something, once that is there.
     pub(super) async fn get(&self, resource: &Resource, request: &Request) -> Result {
         let look = Look::new(self, resource, request)?;
@@ -55,29 +70,26 @@ impl Api {
             Resource::Denials => denials::answer(self.store.as_ref(), request).await,
             Resource::Snapshot => snapshot::answer(self, request).await,
             Resource::All(collection) => self.all(*collection, request, look).await,
-            Resource::Host(name) => whole(host::key(name), look).await,
+            Resource::Host(_)
+            | Resource::ServiceOnHost(..)
+            | Resource::Application(_)
+            | Resource::Configuration(_)
+            | Resource::Ephemeral(_) => match record_of(resource) {
+                Some(key) => {
+                    let held = record(key, look).await?;
+                    Ok(shown(&held, request))
+                }
+                None => Err(wrong_verb(resource)),
+            },
             Resource::Service(name) => {
                 let page = Page::parse(request, Collection::Services, Some(Key::service_prefix(name)))?;
                 services(&page, request, look).await
             }
-            Resource::ServiceOnHost(service, host) => whole(Key::service(service, host), look).await,
-            Resource::Application(name) => whole(application::key(name), look).await,
             Resource::Attached(name, config) => {
                 let reading = look.read(&application::attached(name, config), application::shown).await?;
                 let revision = reading.revision;
                 let found = application::its_configuration(reading);
-                configuration_answer(&found.ok_or_else(|| Failure::not_found_at(revision))?, request)
-            }
-            Resource::Configuration(name) => {
-                configuration_answer(&record(configuration::key(name), look).await?.record, request)
-            }
-            Resource::Ephemeral(path) => {
-                let held = record(Key::ephemeral(path), look).await?;
-                let data = held.written(|record| ephemeral::bytes(record).to_vec());
-                Ok(Answer::raw("application/octet-stream", data)
-                    .of_record(held.record.revision)
-                    .expiring(time_left(&held.record))
-                    .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+                Ok(configuration_answer(&found.ok_or_else(|| Failure::not_found_at(revision))?, request))
             }
             Resource::Watch(name) => self.watch_named(name).await,
             Resource::Session(id) => self.session_of(*id, request).await,
@@ -181,7 +193,7 @@ impl Api {
             &self.feed,
             asked,
             reader,
-            request.hang_up.clone(),
+            request.hang_up(),
             self.stopping.clone(),
         )
         .await?;
@@ -212,8 +224,9 @@ impl Api {
             return Err(Error::NotFound.into());
         }
         let listed = ["hosts", "services", "applications", "configurations"];
+        let base = request.base_url();
         let resources: BTreeMap<_, _> =
-            listed.iter().map(|word| (word, json!({"link": format!("{}/{word}", request.base_url)}))).collect();
+            listed.iter().map(|word| (word, json!({"link": format!("{base}/{word}")}))).collect();
         let mut index = json!(self.versions().await);
         index["resources"] = json!(resources);
         Ok(Answer::json(&index).with(header::VARY, "accept"))
@@ -232,10 +245,30 @@ async fn record(key: Key, look: &Look<'_>) -> Result<Arc<Held>> {
     }
 }
 
-async fn whole(key: Key, look: &Look<'_>) -> Result {
-    let held = record(key, look).await?;
-    let json = held.written(|record| json_of(&View(record, Frame::Whole)));
-    Ok(Answer::raw(JSON, json).of_record(held.record.revision).expiring(time_left(&held.record)))
+/// The key of the one record that a resource is, if it is one that anybody may have an answer of kept.
+fn record_of(resource: &Resource) -> Option<Key> {
+    match resource {
+        Resource::Host(name) => Some(host::key(name)),
+        Resource::ServiceOnHost(service, host) => Some(Key::service(service, host)),
+        Resource::Application(name) => Some(application::key(name)),
+        Resource::Configuration(name) => Some(configuration::key(name)),
+        Resource::Ephemeral(path) => Some(Key::ephemeral(path)),
+        _ => None,
+    }
+}
+
+/// The answer that is one record.
+fn shown(held: &Held, request: &Request) -> Answer {
+    let record = &held.record;
+    let answer = match record.key.collection() {
+        Collection::Configurations => return configuration_answer(record, request),
+        Collection::Ephemerals => {
+            let data = held.written(|record| ephemeral::bytes(record).to_vec());
+            Answer::raw("application/octet-stream", data).with(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+        }
+        _ => Answer::raw(JSON, held.written(|record| json_of(&View(record, Frame::Whole)))),
+    };
+    answer.of_record(record.revision).expiring(time_left(record))
 }
 
 async fn services(page: &Page, request: &Request, look: &Look<'_>) -> Result {
@@ -266,23 +299,23 @@ pub(super) fn paged(answer: Answer, next: Option<&str>, request: &Request) -> An
         None => answer,
         Some(after) => {
             let query = request.parameters.next_page(after);
-            answer.with(header::LINK, format!("<{}{}?{query}>; rel=\"next\"", request.base_url, request.path))
+            answer.with(header::LINK, format!("<{}{}?{query}>; rel=\"next\"", request.base_url(), request.path()))
         }
     }
 }
 
 /// JSON for those who take it, the raw body for those who do not, or did not say.
-fn configuration_answer(record: &Record, request: &Request) -> Result {
+fn configuration_answer(record: &Record, request: &Request) -> Answer {
     let answer = if request.accepts("application/json") {
         Answer::json(&View(record, Frame::Whole))
     } else {
         Answer::raw(configuration::media_type(record), configuration::raw_body(record).to_owned())
     };
-    Ok(answer
+    answer
         .of_record(record.revision)
         .expiring(time_left(record))
         .with(header::VARY, "accept")
-        .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
 }
 
 /// Ephemerals by their path, without their data.

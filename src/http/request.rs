@@ -5,7 +5,7 @@ use actix_web::{
     body::{BodySize, MessageBody},
     http::{
         Method,
-        header::{self, HeaderMap},
+        header::{self, HeaderMap, HeaderName},
     },
     web::{Bytes, BytesMut, Payload},
 };
@@ -27,10 +27,13 @@ use crate::{
 /// An answer of so many bytes is long.
 const SHORT: u64 = 64 << 10;
 
+const CAUSE: HeaderName = HeaderName::from_static("noah-cause");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
 /// What of a request the handlers look at, besides its verb and its resource.
 pub struct Request {
-    /// The path, as it was sent.
-    pub path: String,
+    /// As the HTTP library has it.
+    http: HttpRequest,
     /// The query.
     pub parameters: Parameters,
     /// The conditions of a write.
@@ -47,16 +50,12 @@ pub struct Request {
     pub last_event_id: Option<String>,
     /// The media types the client takes; `None` when it did not say.
     pub accept: Option<String>,
-    /// How the client reached this server: `http://host:port`.
-    pub base_url: String,
     /// Who makes it.
     pub caller: Identity,
     /// The body.
     pub body: Bytes,
     /// Its turn; `None` is of one that needs none.
     place: Option<Place>,
-    /// Told when the client hangs up.
-    pub hang_up: Option<HangUp>,
 }
 
 impl Request {
@@ -69,7 +68,7 @@ impl Request {
             return Err(Error::Malformed(words.to_owned()).into());
         }
         Ok(Self {
-            path: request.uri().path().to_owned(),
+            http: request.clone(),
             parameters: Parameters::parse(request.query_string())?,
             when: When {
                 if_match: revisions(headers, header::IF_MATCH),
@@ -79,14 +78,24 @@ impl Request {
             cause: cause(headers)?,
             head_only: request.method() == Method::HEAD,
             no_cache: no_cache(headers),
-            last_event_id: headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(ToOwned::to_owned),
+            last_event_id: text(headers, LAST_EVENT_ID).map(ToOwned::to_owned),
             accept: text(headers, header::ACCEPT).map(ToOwned::to_owned),
-            base_url: base_url(request),
             caller,
             body: Bytes::new(),
             place,
-            hang_up: request.conn_data::<HangUp>().cloned(),
         })
+    }
+
+    /// The path, as it was sent.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.http.uri().path()
+    }
+
+    /// How the client reached this server: `http://host:port`.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        base_url(&self.http)
     }
 
     /// Who made the request, as the events of its writes say.
@@ -129,15 +138,21 @@ impl Request {
         }
     }
 
+    /// The news that the client hangs up, for who answers it longer than this is there.
+    #[must_use]
+    pub fn hang_up(&self) -> Option<HangUp> {
+        self.http.conn_data::<HangUp>().cloned()
+    }
+
     /// Waits for the client to hang up.
     pub async fn hung_up(&self) {
-        hung_up(self.hang_up.as_ref()).await;
+        hung_up(self.http.conn_data::<HangUp>()).await;
     }
 
     /// The URL of a record that has a name, as the client would reach it.
     #[must_use]
     pub fn url_of(&self, key: &Key) -> String {
-        format!("{}/{}/{}", self.base_url, key.collection().as_str(), encode(&key.name()))
+        format!("{}/{}/{}", self.base_url(), key.collection().as_str(), encode(&key.name()))
     }
 
     /// What the client takes, without weights; what it weighs with 0 it does not take.
@@ -188,7 +203,10 @@ pub async fn hung_up(hang_up: Option<&HangUp>) {
 
 /// What the header `Noah-Cause` says, or the values of several of them one after the other.
 fn cause(headers: &HeaderMap) -> Result<Option<primitives::Cause>, Error> {
-    let lines: Vec<&str> = headers.get_all("noah-cause").map(|line| line.to_str().unwrap_or("\0")).collect();
+    if !headers.contains_key(CAUSE) {
+        return Ok(None);
+    }
+    let lines: Vec<&str> = headers.get_all(CAUSE).map(|line| line.to_str().unwrap_or("\0")).collect();
     primitives::Cause::parse(&lines.join(" "))
 }
 
@@ -213,11 +231,11 @@ pub fn says_json(request: &HttpRequest) -> bool {
 /// no record has, for a tag that is not one of ours, or cannot be read. Weak tags count as well: a revision is
 /// what it is.
 fn revisions(headers: &HeaderMap, name: header::HeaderName) -> Option<Vec<u64>> {
-    let lines: Vec<&str> = headers.get_all(name).map(|line| line.to_str().unwrap_or_default()).collect();
-    let value = lines.join(",");
-    if lines.is_empty() {
+    if !headers.contains_key(&name) {
         return None;
     }
+    let lines: Vec<&str> = headers.get_all(name).map(|line| line.to_str().unwrap_or_default()).collect();
+    let value = lines.join(",");
     if value.split(',').any(|tag| tag.trim() == "*") {
         return Some(Vec::new());
     }
@@ -245,11 +263,11 @@ fn base_url(request: &HttpRequest) -> String {
     format!("{scheme}://{host}")
 }
 
-/// Whether a request says that it has a body.
+/// Whether a request has a body, as far as its head says.
 pub fn has_body(request: &HttpRequest) -> bool {
     let headers = request.headers();
     headers.contains_key(header::TRANSFER_ENCODING)
-        || text(headers, header::CONTENT_LENGTH).is_some_and(|length| length.trim() != "0")
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 /// Reads a body, and no further than `limit` bytes.

@@ -1,8 +1,10 @@
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io,
     net::{SocketAddr, TcpListener},
+    pin::pin,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -17,7 +19,7 @@ use actix_web::{
 };
 use tokio::sync::watch;
 use tracing::Instrument;
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Hyphenated};
 
 use super::{
     answer::Answer,
@@ -317,38 +319,52 @@ async fn handle(context: Data<Context>, request: HttpRequest, mut payload: Paylo
         .get(REQUEST_ID)
         .filter(|id| id.len() <= 128 && id.to_str().is_ok())
         .cloned()
-        .unwrap_or_else(|| HeaderValue::from_str(&Uuid::new_v4().to_string()).expect("a UUID is plain ASCII"));
-    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+        .unwrap_or_else(new_id);
+    let span = || tracing::info_span!("request", id = id.to_str().unwrap_or_default());
     let start = Instant::now();
-    let mut response = async {
-        let mut caller = None;
-        let response = match answer(&context, &request, &mut payload, &mut caller).await {
-            Ok((answer, read)) => {
-                let response = answer.respond(read.known.as_ref().filter(|_| request.method().is_safe()));
-                let response = read.keep_place(response);
-                // What comes with a GET was not read.
-                if request.method().is_safe() && has_body(&request) { closing(response, payload) } else { response }
+    let mut caller = None;
+    let answered = {
+        let mut work = pin!(answer(&context, &request, &mut payload, &mut caller));
+        // What is answered without waiting for anything has nothing to log on its way, and needs no span.
+        match poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
+            Poll::Ready(answered) => answered,
+            Poll::Pending => work.instrument(span()).await,
+        }
+    };
+    let mut response = match answered {
+        Ok((answer, read)) => {
+            let response = answer.respond(read.known.as_ref().filter(|_| request.method().is_safe()));
+            let response = read.keep_place(response);
+            // What comes with a GET was not read.
+            if request.method().is_safe() && has_body(&request) { closing(response, payload) } else { response }
+        }
+        Err(failure) => {
+            if failure.is_denial() {
+                context.denials.note(denial(&failure, &request, caller.as_ref()));
             }
-            Err(failure) => {
-                if failure.is_denial() {
-                    context.denials.note(denial(&failure, &request, caller.as_ref()));
-                }
-                closing(failure.respond(), payload)
-            }
-        };
-        tracing::debug!(
-            method = %request.method(),
-            path = shown(request.uri().path()),
-            status = response.status().as_u16(),
-            took = ?start.elapsed(),
-            "answered"
-        );
-        response
+            closing(span().in_scope(|| failure.respond()), payload)
+        }
+    };
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        span().in_scope(|| {
+            tracing::debug!(
+                method = %request.method(),
+                path = shown(request.uri().path()),
+                status = response.status().as_u16(),
+                took = ?start.elapsed(),
+                "answered"
+            );
+        });
     }
-    .instrument(span)
-    .await;
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+/// The name of a request that brings none.
+fn new_id() -> HeaderValue {
+    let mut text = [0; Hyphenated::LENGTH];
+    let text = Uuid::new_v4().hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).expect("a UUID is plain ASCII")
 }
 
 /// A path as it may be logged: the name of a watch holds its endpoint, and who knows the id of a session can end it.
@@ -410,8 +426,8 @@ async fn answer(
         _ => context.body_max_bytes,
     };
     // Nobody reads the body of a GET, and so nobody waits for it.
-    if verb != Verb::Get {
-        asked.body = read_body(request, payload, limit, context.request_timeout).await?;
+    if verb != Verb::Get && has_body(request) {
+        asked.body = Box::pin(read_body(request, payload, limit, context.request_timeout)).await?;
     }
     let answer = context.api.answer(verb, &resource, &asked).await;
     if guard::takes_long(verb, &resource) && !is_open {

@@ -57,13 +57,13 @@ impl<'a> Look<'a> {
         self.read_for(false, queries, shown).await
     }
 
-    /// Reads one record, from memory where that is as good as the store.
+    /// Reads one record.
     ///
     /// # Errors
     /// Those of [`Store::read`].
     pub async fn find(&self, key: Key) -> Result<Found, StoreError> {
         if self.wait.is_none() {
-            return self.api.hot.find(&key, self.request.no_cache).await;
+            return self.api.hot.fetch(&key).await;
         }
         let reading = self.read(&[Query::Get(key)], Reading::shown).await?;
         let revision = reading.revision;

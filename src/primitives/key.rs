@@ -124,7 +124,7 @@ impl Key {
     /// The key of an ephemeral.
     #[must_use]
     pub fn ephemeral(path: &EphemeralPath) -> Self {
-        Self(format!("ephemerals{}", path.as_str()).into())
+        Self(["ephemerals", path.as_str()].concat().into())
     }
 
     /// The key of a watch; it begins with the pattern, so that watches sort by it. A tab is in neither half, and

@@ -160,24 +160,24 @@ impl Hot {
         hot
     }
 
-    /// The record of a key, from memory where that is what the store has, or, when it is to be `asked`, from the store.
+    /// The record of a key, if it is in memory and what the store has.
+    #[must_use]
+    pub fn kept(&self, key: &Key) -> Option<Arc<Held>> {
+        self.kept.as_ref()?.get(key, self.store.generation())
+    }
+
+    /// Counts a read that is not to be answered from memory.
+    pub fn passed_by(&self) {
+        if let Some(kept) = &self.kept {
+            kept.counts.bypasses.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// What the store has for a key. It is in memory then.
     ///
     /// # Errors
     /// Those of [`Store::read`].
-    pub async fn find(&self, key: &Key, asked: bool) -> Result<Found, StoreError> {
-        match &self.kept {
-            Some(kept) if asked => _ = kept.counts.bypasses.fetch_add(1, Relaxed),
-            Some(kept) => {
-                if let Some(held) = kept.get(key, self.store.generation()) {
-                    return Ok(Found::Here(held));
-                }
-            }
-            None => {}
-        }
-        self.fetch(key).await
-    }
-
-    async fn fetch(&self, key: &Key) -> Result<Found, StoreError> {
+    pub async fn fetch(&self, key: &Key) -> Result<Found, StoreError> {
         let asked = self.kept.as_ref().map(|kept| kept.known.ask(self.store.generation()));
         let reading = self.store.read(&[Query::Get(key.clone())]).await?;
         let revision = reading.revision;

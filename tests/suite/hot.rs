@@ -203,6 +203,7 @@ async fn who_may_not_read_it_is_not_told_what_is_in_memory(noah: Noah) {
 async fn what_waits_is_not_answered_from_memory_before_it_is_there(noah: Noah) {
     let revision = noah.put_ok("/ephemerals/e", "1").await.revision();
     from_memory(&noah, "/ephemerals/e").await;
+    assert_eq!(noah.get("/ephemerals/e?until=2").await.status, 400, "that is for who waits");
     let client = noah.client().clone();
     let held = tokio::spawn(async move { client.get(&format!("/ephemerals/e?wait=20s&after={revision}")).await });
     noah.holds(1).await;

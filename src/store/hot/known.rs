@@ -317,3 +317,6 @@ fn fingerprint(event: &Event) -> u64 {
     (event.time, event.record.key.as_str(), event.record.id).hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,9 +102,12 @@ async fn read(side: Arc<Side>, mut random: Random) -> Vec<Look> {
             },
             _ => {
                 let key = key(random.up_to(KEYS));
-                let found = match side.hot.find(&key, false).await.unwrap() {
-                    Found::Here(held) => Ok(held.record.revision),
-                    Found::Nothing(revision) => Err(revision),
+                let found = match side.hot.kept(&key) {
+                    Some(held) => Ok(held.record.revision),
+                    None => match side.hot.fetch(&key).await.unwrap() {
+                        Found::Here(held) => Ok(held.record.revision),
+                        Found::Nothing(revision) => Err(revision),
+                    },
                 };
                 side.told.of(found.unwrap_or_else(|revision| revision));
                 looks.push(Look { key: key.to_string(), told, found });
