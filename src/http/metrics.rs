@@ -40,14 +40,12 @@ impl Api {
         gauge("requests_in_flight", "Requests that this server works on, without those that are held", under_way);
         let (connections, turned_away) = self.limits.connections.counts();
         gauge("connections", "Connections to this server", connections);
-        let limited = ConstCounter::new(refused);
-        registry.register("requests_limited", "Requests refused for being too many or too often", limited);
-        let turned_away = ConstCounter::new(turned_away);
-        registry.register("connections_refused", "Connections closed at once for being too many", turned_away);
         let Used { hits, misses, bypasses, records, bytes } = self.hot.used();
         gauge("cache_records", "Records that this server keeps in memory", records);
         gauge("cache_bytes", "About how many bytes these are", bytes);
         let mut counter = |name: &str, help: &str, value: u64| registry.register(name, help, ConstCounter::new(value));
+        counter("requests_limited", "Requests refused for being too many or too often", refused);
+        counter("connections_refused", "Connections closed at once for being too many", turned_away);
         counter("cache_hits", "Reads of one record that were answered from memory", hits);
         counter("cache_misses", "Reads of one record that was not in memory, or has changed", misses);
         let help =

@@ -61,9 +61,9 @@ impl<'a> Look<'a> {
     ///
     /// # Errors
     /// Those of [`Store::read`].
-    pub async fn find(&self, key: Key) -> Result<Found, StoreError> {
+    pub async fn find(&self, key: Key) -> Result<Found, Failure> {
         if self.wait.is_none() {
-            return self.api.hot.fetch(&key).await;
+            return Ok(self.api.hot.fetch(&key).await?);
         }
         let reading = self.read(&[Query::Get(key)], Reading::shown).await?;
         let revision = reading.revision;
