@@ -30,6 +30,8 @@ pub(super) struct Dispatch {
     asked: mpsc::Receiver<oneshot::Sender<Census>>,
     pub(super) registry: Registry,
     pub(super) replay: Option<Replay>,
+    /// Whether what is delivered for is what is held, as far as was heard.
+    pub(super) settled: bool,
     /// What is on its way out.
     pub(super) releasing: BTreeMap<u16, Hold>,
     /// The last revision that was handed out, and what that event was.
@@ -67,6 +69,7 @@ impl Dispatch {
             asked,
             registry: Registry::default(),
             replay: None,
+            settled: false,
             releasing: BTreeMap::new(),
             position: 0,
             last: None,
@@ -162,7 +165,7 @@ impl Dispatch {
         // A delivery that is under way may end after the cursors were read anew, and must not move them.
         self.registry.let_go(|_| true).iter().for_each(|watched| watched.disown());
         self.shared.cursors.clear();
-        (self.replay, self.last) = (None, None);
+        (self.replay, self.last, self.settled) = (None, None, false);
         StoreError::Unavailable("its log is another one than before".to_owned())
     }
 

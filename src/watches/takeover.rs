@@ -31,7 +31,12 @@ pub(super) struct Replay {
 impl Dispatch {
     /// Takes over what this process has come to hold, and ends what it does not hold any more, or is to let go of.
     pub(super) async fn settle(&mut self) -> Result<(), StoreError> {
-        let held = self.holder.held.borrow().clone();
+        // This comes before every page of the log.
+        if self.settled && matches!(self.holder.held.has_changed(), Ok(false)) {
+            return Ok(());
+        }
+        self.settled = false;
+        let held = self.holder.held.borrow_and_update().clone();
         let is_lost = |hold: &Hold| held.parts.get(&hold.part) != Some(hold);
         let mut ended = Vec::new();
         if self.registry.parts().any(|hold| is_lost(&hold)) {
@@ -53,6 +58,7 @@ impl Dispatch {
         if !gained.is_empty() && self.replay.is_none() {
             self.take_over(&gained).await?;
         }
+        self.settled = gained.is_empty();
         Ok(())
     }
 
