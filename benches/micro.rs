@@ -48,7 +48,9 @@ fn events(criterion: &mut Criterion) {
         ..Record::new(Key::ephemeral(&path(7)))
     };
     let mut group = criterion.benchmark_group("encode an event");
-    for (name, data) in [("16 bytes", vec![b'x'; 16]), ("64 KiB", vec![b'x'; 1 << 16]), ("64 KiB, no text", vec![0xff; 1 << 16])] {
+    for (name, data) in
+        [("16 bytes", vec![b'x'; 16]), ("64 KiB", vec![b'x'; 1 << 16]), ("64 KiB, no text", vec![0xff; 1 << 16])]
+    {
         let event = Event { time: 1_795_288_504_909, action: Action::Update, ..Event::current(record(&data)) };
         group.throughput(Throughput::Bytes(data.len() as u64));
         group.bench_function(name, |bencher| {
@@ -73,7 +75,8 @@ fn commits(criterion: &mut Criterion) {
         };
         let store = runtime.block_on(noah::store::open(&options)).expect("a store");
         let commit = |number: usize| -> Commit {
-            ephemeral::put(&path(number % 256), b"0123456789abcdef".to_vec(), &Lifetime::default(), &When::default()).commit
+            ephemeral::put(&path(number % 256), b"0123456789abcdef".to_vec(), &Lifetime::default(), &When::default())
+                .commit
         };
         for at_once in [1, 64] {
             group.throughput(Throughput::Elements(at_once as u64));

@@ -92,9 +92,7 @@ async fn etcd_tells(etcd: &Server, samples: usize) -> Result<Sample> {
         let body = json!({"key": key, "value": BASE64_STANDARD.encode(number.to_string())}).to_string();
         let begun = Instant::now();
         let putting = http.post(format!("{}/v3/kv/put", etcd.url)).body(body).send();
-        let (put, seen) = tokio::join!(putting, async {
-            watching.chunk().await.map(|_| begun.elapsed())
-        });
+        let (put, seen) = tokio::join!(putting, async { watching.chunk().await.map(|_| begun.elapsed()) });
         ensure!(put?.status().is_success(), "etcd puts");
         times.push(ms(seen?));
     }

@@ -1,7 +1,10 @@
 //! The same requests to a server that has nothing, one that has a million ephemerals, and one that has very many watches;
 //! and a long list.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -23,6 +26,8 @@ const SERVICES: usize = 10;
 /// The most operations of a transaction.
 const OPERATIONS: usize = 128;
 const CONNECTIONS: usize = 8;
+/// A turn is shorter than those of other measurements, since the filling takes what time there is.
+const TURN: Duration = Duration::from_secs(2);
 
 fn ephemeral(number: usize) -> String {
     format!("/ephemerals/many/{number:012}")
@@ -71,12 +76,12 @@ struct Grown {
     name: &'static str,
     redis: Vec<Server>,
     empty: Server,
-    ephemerals: Server,
-    watches: Server,
+    ephemerals: Arc<Server>,
+    watches: Arc<Server>,
 }
 
 impl Grown {
-    async fn on(name: &'static str, places: &Places, effort: Effort, report: &mut Report) -> Result<Self> {
+    async fn on(name: &'static str, places: &Places) -> Result<Self> {
         let mut redis = Vec::new();
         let mut servers = Vec::new();
         for _ in 0..3 {
@@ -89,18 +94,14 @@ impl Grown {
             });
         }
         let [empty, ephemerals, watches] = <[Server; 3]>::try_from(servers).unwrap_or_else(|_| unreachable!("three"));
-        let (ephemerals, watches) = (Arc::new(ephemerals), Arc::new(watches));
-        let begun = Instant::now();
-        fill_ephemerals(&ephemerals, EPHEMERALS / effort.part).await?;
-        let filled = begun.elapsed();
-        fill_watches(&watches, WATCHES / effort.part).await?;
-        let mut note = |what: &str, count: usize, time: f64| {
-            report.note(format!("{name}: {what}"), "/s", Spread::of([(count / effort.part) as f64 / time]));
-        };
-        note("ephemerals put by 128 in a transaction", EPHEMERALS, filled.as_secs_f64());
-        note("watches registered", WATCHES, (begun.elapsed() - filled).as_secs_f64());
-        let alone = |server| Arc::into_inner(server).ok_or_else(|| anyhow::anyhow!("all requests have ended"));
-        Ok(Self { name, redis, empty, ephemerals: alone(ephemerals)?, watches: alone(watches)? })
+        Ok(Self { name, redis, empty, ephemerals: Arc::new(ephemerals), watches: Arc::new(watches) })
+    }
+
+    /// Both at the same time, as to register watches takes long and is done one by one.
+    async fn fill(&self, part: usize) -> Result<()> {
+        let watches = fill_watches(&self.watches, WATCHES / part);
+        tokio::try_join!(fill_ephemerals(&self.ephemerals, EPHEMERALS / part), watches)?;
+        Ok(())
     }
 
     fn contenders(&self, places: &Places, requests: &Requests) -> Result<Vec<Contender<'_>>> {
@@ -175,8 +176,12 @@ async fn hosts(name: &str, places: &Places, effort: Effort, report: &mut Report)
 pub async fn measure(places: &Places, effort: Effort, report: &mut Report) -> Result<()> {
     for name in ["SQLite", "Redis"] {
         hosts(name, places, effort, report).await?;
-        Grown::on(name, places, effort, report).await?.measure(places, effort, report).await?;
+    }
+    let stores = [Grown::on("SQLite", places).await?, Grown::on("Redis", places).await?];
+    eprintln!("growth: filling the stores takes minutes …");
+    tokio::try_join!(stores[0].fill(effort.part), stores[1].fill(effort.part))?;
+    for grown in stores {
+        grown.measure(places, Effort { turn: effort.turn.min(TURN), ..effort }, report).await?;
     }
     Ok(())
 }
-

@@ -79,12 +79,14 @@ fn dumped(work: &Path, number: usize) -> Result<f64> {
     Ok(line.context("a dump has a sum")?.trim().parse()?)
 }
 
-/// Counts on one store; the names and instructions of a PUT and a GET.
-async fn count(places: &Places, store: &str, directory: &Path) -> Result<[f64; 2]> {
-    let port = free_port()?;
+/// Counts those of a program that is given these arguments and a port: a PUT's, and a GET's.
+async fn count(places: &Places, program: &Path, arguments: &[&str]) -> Result<[u64; 2]> {
+    let (port, directory) = (free_port()?, tempfile::tempdir_in(&places.work)?);
+    let directory = directory.path();
     let mut command = Command::new("valgrind");
-    command.args(["--tool=callgrind", "--callgrind-out-file=callgrind.out", "--"]).arg(&places.noah);
-    command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--store", store]).current_dir(directory);
+    command.args(["--tool=callgrind", "--callgrind-out-file=callgrind.out", "--"]).arg(program);
+    let port_in = |argument: &&str| argument.replace("PORT", &port.to_string());
+    command.args(arguments.iter().map(port_in)).current_dir(directory);
     let mut process = Process::start(&mut command, &places.work.join("callgrind.log"))?;
     let connection = loop {
         process.check().context("valgrind did not start")?;
@@ -98,12 +100,12 @@ async fn count(places: &Places, store: &str, directory: &Path) -> Result<[f64; 2
     let mut connection = Connection(connection);
     connection.all("PUT", VALUE, 2 * PATHS)?;
     connection.all("GET", "", PATHS)?;
-    let mut counts = [0.0; 2];
+    let mut counts = [0; 2];
     for (number, (method, body)) in [("PUT", VALUE), ("GET", "")].into_iter().enumerate() {
         control("-z", process.pid(), directory)?;
         connection.all(method, body, REQUESTS)?;
         control("-d", process.pid(), directory)?;
-        counts[number] = dumped(directory, number + 1)? / REQUESTS as f64;
+        counts[number] = (dumped(directory, number + 1)? / REQUESTS as f64).round() as u64;
     }
     Ok(counts)
 }
@@ -113,11 +115,13 @@ pub async fn measure(places: &Places, file: &Path, save: bool, report: &mut Repo
     let redis = places.redis().await?;
     let mut counts = BTreeMap::new();
     for (name, store) in [("SQLite", "sqlite:noah.db"), ("Redis", &redis.url)] {
-        let directory = tempfile::tempdir_in(&places.work)?;
-        let [put, get] = count(places, store, directory.path()).await?;
-        counts.insert(format!("PUT, {name}"), put.round() as u64);
-        counts.insert(format!("GET, {name}"), get.round() as u64);
+        let arguments = ["serve", "--listen", "127.0.0.1:PORT", "--store", store];
+        let [put, get] = count(places, &places.noah, &arguments).await?;
+        counts.insert(format!("PUT, {name}"), put);
+        counts.insert(format!("GET, {name}"), get);
     }
+    let [_, bare] = count(places, &std::env::current_exe()?, &["handler", "--port", "PORT"]).await?;
+    counts.insert("GET, bare handler".to_owned(), bare);
     let rustc = String::from_utf8(Command::new("rustc").arg("--version").output()?.stdout)?.trim().to_owned();
     let kept: Kept = match fs::read(file) {
         Ok(bytes) => serde_json::from_slice(&bytes)?,

@@ -182,7 +182,10 @@ async fn measure(arguments: &Arguments) -> Result<bool> {
         }
     }
     if arguments.names.is_empty() {
-        report.not_run("Webdis, the original Noah", "no package of Debian has them; figures of theirs are not of this run");
+        report.not_run(
+            "Webdis, the original Noah",
+            "no package of Debian has them; figures of theirs are not of this run",
+        );
     }
     report.write(&arguments.out, arguments.quick, begun.elapsed().as_secs_f64())?;
     println!("{}", report.tables());

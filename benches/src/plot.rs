@@ -19,9 +19,11 @@ fn x(part: f64) -> f64 {
 /// from the worst round to the best.
 pub fn goals(goals: &[Goal], heading: &str) -> String {
     let height = TOP + ROW * goals.len() as f64 + 30.0;
-    let line = |part: f64, bottom: f64| html! {
-        line x1=(x(part)) x2=(x(part)) y1=(TOP - 8.0) y2=(bottom) stroke="#bbb" stroke-width=(if part == 1.0 { 2 } else { 1 }) {}
-        text x=(x(part)) y=(TOP - 14.0) text-anchor="middle" fill="#666" { (part) "×" }
+    let line = |part: f64, bottom: f64| {
+        html! {
+            line x1=(x(part)) x2=(x(part)) y1=(TOP - 8.0) y2=(bottom) stroke="#bbb" stroke-width=(if part == 1.0 { 2 } else { 1 }) {}
+            text x=(x(part)) y=(TOP - 14.0) text-anchor="middle" fill="#666" { (part) "×" }
+        }
     };
     let picture = html! {
         (PreEscaped(r#"<?xml version="1.0" encoding="UTF-8"?>"#))

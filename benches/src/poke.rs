@@ -111,9 +111,7 @@ fn webhook(places: &Places, directory: &Path, port: u16) -> Result<Process> {
     let script = directory.join("it");
     fs::write(&script, "#!/bin/sh\nexec date +%s%N\n")?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
-    let hook = |id: &str, answers: bool| {
-        json!({"id": id, "execute-command": script, "include-command-output-in-response": answers})
-    };
+    let hook = |id: &str, answers: bool| json!({"id": id, "execute-command": script, "include-command-output-in-response": answers});
     fs::write(directory.join("hooks.json"), json!([hook("waits", true), hook("takes", false)]).to_string())?;
     let mut command = Command::new("webhook");
     command.args(["-ip", "127.0.0.1", "-port", &port.to_string(), "-hooks", "hooks.json"]).current_dir(directory);

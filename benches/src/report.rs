@@ -113,9 +113,12 @@ impl Report {
     /// The tables, in Markdown.
     pub fn tables(&self) -> String {
         let mut text = String::new();
-        let mut rows = vec![["bench", "contender", "conns", "requests/s", "p50 ms", "p99 ms", "CPU µs each"].map(String::from)];
-        rows.extend(self.series.iter().map(row));
-        table(&mut text, &rows);
+        if !self.series.is_empty() {
+            let head = ["bench", "contender", "conns", "requests/s", "p50 ms", "p99 ms", "CPU µs each"];
+            let mut rows = vec![head.map(String::from)];
+            rows.extend(self.series.iter().map(row));
+            table(&mut text, &rows);
+        }
         if !self.notes.is_empty() {
             let mut rows = vec![["figure", "median", "least – most"].map(String::from)];
             rows.extend(self.notes.iter().map(|(what, Spread { median, low, high }, unit)| {
@@ -161,7 +164,8 @@ impl Report {
 /// The date, the machine and the versions, so that a figure is never without them.
 fn machine() -> Value {
     let read = |file| fs::read_to_string(file).unwrap_or_default();
-    let after = |text: &str, name| Some(text.lines().find(|line| line.starts_with(name))?.split_once(':')?.1.trim().to_owned());
+    let after =
+        |text: &str, name| Some(text.lines().find(|line| line.starts_with(name))?.split_once(':')?.1.trim().to_owned());
     let said = |program, argument| {
         let output = Command::new(program).arg(argument).output().ok()?;
         let text = [output.stdout, output.stderr].concat();
@@ -193,9 +197,8 @@ fn row(series: &Series) -> [String; 7] {
     };
     let has_rate = series.samples.iter().all(|sample| sample.rate.is_some());
     let names = series.samples.first().map(|sample| sample.processor.clone()).unwrap_or_default();
-    let processor = names.iter().enumerate().map(|(at, (name, _))| {
-        format!("{name} {}", median(&|sample| sample.processor[at].1))
-    });
+    let processor =
+        names.iter().enumerate().map(|(at, (name, _))| format!("{name} {}", median(&|sample| sample.processor[at].1)));
     [
         series.bench.to_owned(),
         series.contender.clone(),
@@ -221,7 +224,8 @@ fn figure(series: &Series) -> Value {
 
 /// A table in Markdown whose columns are as wide as what is in them; the first row is its head.
 fn table<const N: usize>(text: &mut String, rows: &[[String; N]]) {
-    let widths: [usize; N] = std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
+    let widths: [usize; N] =
+        std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
     for (number, row) in rows.iter().enumerate() {
         for (cell, width) in row.iter().zip(widths) {
             let _ = write!(text, "| {cell:width$} ");

@@ -37,8 +37,6 @@ pub struct Server {
     directory: TempDir,
 }
 
-
-
 /// A port that nobody listens on.
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())

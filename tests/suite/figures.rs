@@ -1,13 +1,12 @@
 //! Figures: how fast, and how evenly. They need a quiet machine and an optimized build, so they run on request only:
 //! `cargo nextest run --release --run-ignored only -E 'test(/^figures::/)' --no-capture -j 1`.
+//!
+//! What is compared with others, and what requests cost, is measured by `benches/run`.
 
 mod expiry;
 mod failover;
-mod flat;
 mod independence;
-mod latency;
 mod overload;
-mod poke;
 mod snapshot;
 mod waiters;
 
@@ -18,12 +17,6 @@ fn percentile(samples: &mut [Duration], part: f64) -> Duration {
     assert!(!samples.is_empty(), "there are no samples");
     samples.sort_unstable();
     samples[((samples.len() - 1) as f64 * part).round() as usize]
-}
-
-/// The middle one.
-fn median(samples: &mut [f64]) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
 }
 
 /// A duration in milliseconds, for tables.

@@ -27,8 +27,6 @@ use tempfile::TempDir;
 
 use crate::support::leaks;
 
-pub use request::{SECRET, signed};
-
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A `noah poke` process in a temporary directory, which is also where its command runs.

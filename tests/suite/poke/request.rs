@@ -202,10 +202,10 @@ fn copies_of_a_signed_poke_that_come_at_once_are_one() {
 }
 
 /// What the signatures of these tests are made with.
-pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// The signature of Standard Webhooks 1.0, with [`SECRET`].
-pub fn signed(id: &str, timestamp: u64, body: &[u8]) -> String {
+fn signed(id: &str, timestamp: u64, body: &[u8]) -> String {
     use base64::{Engine, prelude::BASE64_STANDARD};
     use hmac::{Hmac, KeyInit, Mac};
     let key = BASE64_STANDARD.decode(&SECRET["whsec_".len()..]).unwrap();
