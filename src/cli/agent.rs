@@ -5,7 +5,7 @@ use std::{env, path::PathBuf};
 use super::{
     Done, block_on_all_cores,
     failure::Failure,
-    limits, logging, output,
+    limits, logging,
     serve::{start, until_stopped},
 };
 use crate::settings::{Settings, Sources};
@@ -60,8 +60,8 @@ impl Args {
         limits::raise_open_files();
         block_on_all_cores(async {
             let agent = start(&settings).await?;
-            output::text(&format!("delivering; metrics on {}/metrics", agent.url()))?;
-            until_stopped(agent).await
+            let ready = format!("delivering; metrics on {}/metrics", agent.url());
+            until_stopped(agent, &ready).await
         })
     }
 

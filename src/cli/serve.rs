@@ -305,13 +305,15 @@ async fn serve(settings: &Settings) -> Done {
             }
         });
     }
-    output::text(&format!("listening on {}", application.url()))?;
-    until_stopped(application).await
+    let ready = format!("listening on {}", application.url());
+    until_stopped(application, &ready).await
 }
 
-/// Serves until a signal comes.
-pub async fn until_stopped(application: Application) -> Done {
+/// Says that it is ready, and serves until a signal comes.
+pub async fn until_stopped(application: Application, ready: &str) -> Done {
+    // Who reads that may stop it at once.
     let shutdown = shutdown::signalled()?;
+    output::text(ready)?;
     application.run_until(shutdown).await.map_err(|error| Failure::from_error("the server failed", &error))
 }
 
