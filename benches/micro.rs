@@ -40,12 +40,16 @@ fn path(number: usize) -> EphemeralPath {
 /// An event as streams and webhooks have it.
 fn events(criterion: &mut Criterion) {
     let record = |data: &[u8]| Record {
+        key: Key::ephemeral(&path(7)),
         id: uuid::Uuid::new_v4(),
         revision: 42,
         created_at: 1_795_288_504_909,
         updated_at: 1_795_288_504_909,
+        cursor: None,
+        notes: Vec::new(),
+        lease: None,
         fields: [("data".to_owned(), data.to_vec())].into(),
-        ..Record::new(Key::ephemeral(&path(7)))
+        indexes: Default::default(),
     };
     let mut group = criterion.benchmark_group("encode an event");
     for (name, data) in

@@ -8,7 +8,7 @@ use std::{
     net::TcpStream,
     path::Path,
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -27,6 +27,8 @@ use crate::{
 const REQUESTS: usize = 2_048;
 /// By how much a count may differ from the one that was kept.
 const TOLERANCE: f64 = 0.03;
+/// How long anything may take before something is wrong.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The file of counts.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -41,6 +43,16 @@ struct Kept {
 struct Connection(TcpStream);
 
 impl Connection {
+    /// To a server that can work.
+    fn ready(port: u16) -> Result<Self> {
+        let connection = TcpStream::connect(("127.0.0.1", port))?;
+        connection.set_read_timeout(Some(PATIENCE))?;
+        connection.set_nodelay(true)?;
+        let mut connection = Self(connection);
+        connection.request("GET", "/readyz", "")?;
+        Ok(connection)
+    }
+
     fn request(&mut self, method: &str, path: &str, body: &str) -> Result<()> {
         let head = format!("{method} {path} HTTP/1.1\r\nHost: noah\r\nContent-Length: {}\r\n\r\n", body.len());
         self.0.write_all((head + body).as_bytes())?;
@@ -88,16 +100,16 @@ async fn count(places: &Places, program: &Path, arguments: &[&str]) -> Result<[u
     let port_in = |argument: &&str| argument.replace("PORT", &port.to_string());
     command.args(arguments.iter().map(port_in)).current_dir(directory);
     let mut process = Process::start(&mut command, &places.work.join("callgrind.log"))?;
-    let connection = loop {
+    let begun = Instant::now();
+    let mut connection = loop {
         process.check().context("valgrind did not start")?;
-        match TcpStream::connect(("127.0.0.1", port)) {
+        // It listens before it is connected to Redis, which takes it long here.
+        match Connection::ready(port) {
             Ok(connection) => break connection,
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) if begun.elapsed() > PATIENCE => return Err(error.context("it is not ready")),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     };
-    connection.set_read_timeout(Some(Duration::from_secs(60)))?;
-    connection.set_nodelay(true)?;
-    let mut connection = Connection(connection);
     connection.all("PUT", VALUE, 2 * PATHS)?;
     connection.all("GET", "", PATHS)?;
     let mut counts = [0; 2];
