@@ -47,6 +47,12 @@ impl Database {
         Self { address: Some(address), ..Self::on(Backend::Sqlite).await }.of(Backend::Redis)
     }
 
+    /// The same store, which others are told to find at another address.
+    pub fn by_way_of(mut self, address: String) -> Self {
+        self.address = Some(address);
+        self
+    }
+
     fn of(mut self, backend: Backend) -> Self {
         self.backend = backend;
         self

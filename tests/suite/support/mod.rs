@@ -28,7 +28,7 @@ pub use delivering::Delivering;
 pub use noah::{Noah, Sibling, command, signal, signal_pid};
 pub use rabbit::{MAX_MESSAGE_BYTES, Rabbit, header};
 pub use raw::{Raw, RawAnswer};
-pub use receiver::{Behaviour, Hit, Receiver};
+pub use receiver::{Behaviour, Hit, Receiver, read};
 pub use redis::{Redis, acl_rule};
 pub use replicated::Replicated;
 pub use session::{Running, end, renew, session};

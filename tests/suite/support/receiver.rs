@@ -199,7 +199,8 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) -> Option<()> {
     }
 }
 
-async fn read(stream: &mut BufReader<TcpStream>) -> Option<Hit> {
+/// The next request of a connection; `None` at its end. One that was cut within its head may come without its body.
+pub async fn read(stream: &mut BufReader<TcpStream>) -> Option<Hit> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok().filter(|&read| read > 0)?;
     let mut words = line.split(' ').map(str::to_owned);
