@@ -86,7 +86,7 @@ async fn play(mut world: World, time: Duration, seed: u64) {
     register(&world, &shared, seed).await;
     let clients = clients(&world, &shared, seed);
     let (mut random, mut wrong) = (Random::of(seed), Vec::new());
-    let faults = storm::rage(&mut world, &mut random, Instant::now() + time, &mut wrong).await;
+    let faults = storm::rage(&mut world, &mut random, time, &mut wrong).await;
     eventually_within(PATIENCE, "both servers are ready again", || when(world.is_ready())).await;
     shared.over.store(true, Ordering::SeqCst);
     for client in clients {
@@ -132,8 +132,7 @@ async fn register(world: &World, shared: &Arc<workload::World>, seed: u64) {
 fn clients(world: &World, shared: &Arc<workload::World>, seed: u64) -> Vec<JoinHandle<()>> {
     let records = (0..RECORD_WRITERS).map(|number| tokio::spawn(records::run(Writer::new(shared, number, seed), PACE)));
     let last = RECORD_WRITERS + SESSION_WRITERS;
-    let sessions =
-        (RECORD_WRITERS..last).map(|number| tokio::spawn(sessions::run(Writer::new(shared, number, seed))));
+    let sessions = (RECORD_WRITERS..last).map(|number| tokio::spawn(sessions::run(Writer::new(shared, number, seed))));
     let endpoint = format!("http://127.0.0.1:{}", world.endpoints[1].port());
     let watches = tokio::spawn(watching::run(Writer::new(shared, last, seed), endpoint));
     records.chain(sessions).chain([watches]).collect()
@@ -160,9 +159,27 @@ async fn drained(world: &World, store: &dyn Store) -> Vec<Event> {
         if count > before {
             (before, since) = (count, Instant::now());
         }
-        assert!(since.elapsed() < PATIENCE, "{path} is not told of revision {revision}, and nothing moves any more");
+        if since.elapsed() > PATIENCE {
+            panic!(
+                "{path} is not told of revision {revision}, and nothing moves any more: {}",
+                watch_at(world, path).await
+            );
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// How the watch does that is told at a path.
+async fn watch_at(world: &World, path: &str) -> String {
+    let all = world.servers[0].see("/watches").await;
+    let found = all
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|watch| watch["endpoint"].as_str().is_some_and(|at| at.ends_with(path)));
+    let Some(name) = found.and_then(|watch| watch["name"].as_str()) else { return format!("it is not in {all}") };
+    let name = name.replace('/', "%2F").replace('+', "%2B");
+    world.servers[0].get(&format!("/watches/{name}")).await.text()
 }
 
 /// What was seen of the log, once that is all.

@@ -27,7 +27,8 @@ impl Clock {
         let library = library.ok_or("libfaketime is not there (Debian: faketime)")?;
         let clock = Self { file: dir.join("clock"), library };
         clock.step("+86400");
-        let date = Command::new("date").arg("+%s").envs(clock.variables()).output().map_err(|error| error.to_string())?;
+        let date =
+            Command::new("date").arg("+%s").envs(clock.variables()).output().map_err(|error| error.to_string())?;
         clock.step("+0");
         let told: u64 = String::from_utf8_lossy(&date.stdout).trim().parse().map_err(|_| "date says nothing")?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();

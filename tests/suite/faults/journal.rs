@@ -83,6 +83,8 @@ pub enum Outcome {
     Until(u64),
     /// It is done, and each effect's record is at this revision.
     Each(Vec<u64>),
+    /// It is done; nothing is said of where.
+    Done,
     /// It is not done, and will not be.
     Refused(u16),
     /// Nobody knows; it may be done, wholly, or will be yet.
@@ -112,7 +114,7 @@ impl Write {
         match &self.outcome {
             Outcome::At(revision) | Outcome::Until(revision) => Some(*revision),
             Outcome::Each(revisions) => revisions.iter().copied().max(),
-            Outcome::Refused(_) | Outcome::Unknown | Outcome::Unsent => None,
+            Outcome::Done | Outcome::Refused(_) | Outcome::Unknown | Outcome::Unsent => None,
         }
     }
 }
@@ -179,7 +181,7 @@ impl Journal {
         for write in self.writes.lock().unwrap().iter() {
             let count = counts.entry(write.kind).or_default();
             match write.outcome {
-                Outcome::At(_) | Outcome::Until(_) | Outcome::Each(_) => count.done += 1,
+                Outcome::At(_) | Outcome::Until(_) | Outcome::Each(_) | Outcome::Done => count.done += 1,
                 Outcome::Refused(_) => count.refused += 1,
                 Outcome::Unknown => count.unknown += 1,
                 Outcome::Unsent => count.unsent += 1,

@@ -88,7 +88,10 @@ impl Fault {
 pub type Faults = BTreeMap<&'static str, usize>;
 
 /// Breaks things until then. What ends by itself, without having been killed, is told of.
-pub async fn rage(world: &mut World, random: &mut Random, until: Instant, wrong: &mut Vec<String>) -> Faults {
+/// In a hurry all is shorter.
+pub async fn rage(world: &mut World, random: &mut Random, time: Duration, wrong: &mut Vec<String>) -> Faults {
+    let until = Instant::now() + time;
+    let pace = if time < Duration::from_secs(30) { 4 } else { 1 };
     let mut faults = Faults::new();
     while Instant::now() < until {
         let mut now = vec![any(world, random)];
@@ -102,12 +105,12 @@ pub async fn rage(world: &mut World, random: &mut Random, until: Instant, wrong:
         }
         // Mostly a moment; sometimes longer than anybody counts as alive, or waits for an answer.
         let time = [50, 200, 500, 1_000, 1_500, 2_500, 4_000, 6_000][random.up_to(8) as usize];
-        sleep(Duration::from_millis(time / 2 + random.up_to(time))).await;
+        sleep(Duration::from_millis(time / 2 + random.up_to(time)) / pace).await;
         ended(world, &now, wrong);
         for fault in now.iter().rev() {
             end(world, *fault);
         }
-        sleep(Duration::from_millis(200 + random.up_to(1_500))).await;
+        sleep(Duration::from_millis(200 + random.up_to(1_500)) / pace).await;
     }
     heal(world);
     faults

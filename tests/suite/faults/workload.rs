@@ -161,7 +161,9 @@ impl Writer {
         match (answer.status, request.told) {
             (200, Told::Record) => Outcome::At(answer.revision()),
             (200, Told::End) => Outcome::Until(answer.revision()),
-            (200 | 202, Told::Fence) => Outcome::At(answer.json()["fence"].as_u64().unwrap_or(0)),
+            // In line, but not first.
+            (202, Told::Fence) => Outcome::Done,
+            (200, Told::Fence) => Outcome::At(answer.json()["fence"].as_u64().unwrap_or(0)),
             (200, Told::Each) => {
                 let ops = answer.json()["ops"].as_array().cloned().unwrap_or_default();
                 Outcome::Each(ops.iter().map(|op| op["revision"].as_u64().unwrap_or(0)).collect())

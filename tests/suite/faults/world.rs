@@ -55,17 +55,8 @@ impl World {
         let endpoints = vec![Proxy::before(endpoint.address()).await, Proxy::before(endpoint.address()).await];
         let ports = [free_port(), free_port()];
         let servers = ports.map(|port| Client::new(format!("http://127.0.0.1:{port}")));
-        let mut world = Self {
-            backend,
-            processes: Vec::new(),
-            servers,
-            stores,
-            endpoint,
-            endpoints,
-            clock,
-            disk,
-            database,
-        };
+        let mut world =
+            Self { backend, processes: Vec::new(), servers, stores, endpoint, endpoints, clock, disk, database };
         for (number, name) in ["one", "other", "agent"].into_iter().enumerate() {
             world.add(name, ports.get(number).copied()).await;
         }

@@ -102,7 +102,7 @@ fn told(evidence: &Evidence<'_>, write: &Write, group: Option<&[Event]>, wrong: 
             wrong.unless(group.is_none(), || format!("{} was refused with {status}, and was done", what()));
         }
         Outcome::Unsent => wrong.unless(group.is_none(), || format!("{} was not sent, and was done", what())),
-        Outcome::Unknown => {}
+        Outcome::Done | Outcome::Unknown => {}
     }
 }
 
@@ -138,7 +138,8 @@ fn record_at(
 
 /// Nothing that had ended before something else began comes behind it.
 fn in_order(evidence: &Evidence<'_>, met: &HashMap<u64, &[Event]>, wrong: &mut Wrong) {
-    let mut answered: Vec<_> = evidence.writes.iter().filter_map(|write| Some((write.ended, write.newest()?))).collect();
+    let mut answered: Vec<_> =
+        evidence.writes.iter().filter_map(|write| Some((write.ended, write.newest()?))).collect();
     answered.sort_unstable();
     let mut newest = 0;
     for (_, revision) in &mut answered {

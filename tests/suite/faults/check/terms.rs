@@ -46,9 +46,10 @@ fn locks(evidence: &Evidence<'_>, held: &[Held], wrong: &mut Wrong) {
     for one in held {
         locks.entry(&one.lock).or_default().push(one);
         let event = evidence.at(one.fence);
-        wrong.unless(event.is_some_and(|event| event.record.key.as_str().starts_with(&format!("locks/{}/", one.lock))), || {
-            format!("the fence {} of {} is no ticket's revision", one.fence, one.lock)
-        });
+        wrong.unless(
+            event.is_some_and(|event| event.record.key.as_str().starts_with(&format!("locks/{}/", one.lock))),
+            || format!("the fence {} of {} is no ticket's revision", one.fence, one.lock),
+        );
     }
     for (lock, mut held) in locks {
         held.sort_by_key(|one| (one.fence, one.from));

@@ -30,7 +30,8 @@ struct Watch {
     paused: bool,
 }
 
-/// Makes, pauses, resumes and removes watches until it is over; then all that are left are resumed.
+/// Makes, pauses, resumes and removes watches until it is over; then all that are left are resumed,
+/// as nobody knows what a request without an answer has done since.
 pub async fn run(mut writer: Writer, endpoint: String) {
     let (mut watches, mut ticks) = (Vec::new(), tokio::time::interval(PACE));
     while !writer.is_over() {
@@ -41,13 +42,15 @@ pub async fn run(mut writer: Writer, endpoint: String) {
         } else if !watches.is_empty() {
             let which = writer.any(watches.len() as u64) as usize;
             if writer.any(8) == 0 {
-                remove(&mut writer, watches.swap_remove(which)).await;
+                let watch = watches.swap_remove(which);
+                let removed = remove(&mut writer, &watch).await;
+                watches.extend((!removed).then_some(watch));
             } else {
                 pause(&mut writer, &mut watches[which]).await;
             }
         }
     }
-    for watch in watches.iter().filter(|watch| watch.paused) {
+    for watch in &watches {
         writer.insist(|| paused(watch, false)).await;
     }
 }
@@ -74,6 +77,9 @@ fn paused(watch: &Watch, to: bool) -> Request {
     Request::put(kind, format!("{}/{word}", watch.path), "", vec![Effect::Put(watch.key.clone(), Vec::new())])
 }
 
-async fn remove(writer: &mut Writer, watch: Watch) {
-    writer.write(Request::delete(Kind::WatchRemoved, watch.path, vec![Effect::Gone(watch.key)])).await;
+/// Removes it; whether it is known to be gone.
+async fn remove(writer: &mut Writer, watch: &Watch) -> bool {
+    let effects = vec![Effect::Gone(watch.key.clone())];
+    let answer = writer.write(Request::delete(Kind::WatchRemoved, watch.path.clone(), effects)).await;
+    answer.is_some_and(|answer| [200, 404].contains(&answer.status))
 }
