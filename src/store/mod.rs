@@ -237,7 +237,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Says that a process which delivers is alive, lets go of parts, and takes as many free ones as are its fair
     /// share; gives what it then holds. What a process holds is free again once it has not been heard of for its
-    /// time to live, by the store's own clock.
+    /// time to live, by the store's own clock. That is a wall clock and may go back: nobody counts as alive for longer
+    /// than whoever says so last, as all that deliver say the same time to live.
     async fn hold(&self, beat: &Beat) -> Result<Holdings, StoreError>;
 
     /// Writes refused requests down, each with the next number, behind the others. Only the newest [`DENIALS`] are kept.

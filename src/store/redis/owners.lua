@@ -17,6 +17,11 @@ local alive, ids, names = {}, {}, {}
 local flat = redis.call('HGETALL', agents)
 for at = 1, #flat, 2 do
   local till, name = string.match(flat[at + 1], '^(%d+) (.*)$')
+  if ttl > 0 and tonumber(till) > now + ttl then
+    -- Nobody can have said so but by a clock that has gone back since.
+    till = now + ttl
+    redis.call('HSET', agents, flat[at], string.format('%d %s', till, name))
+  end
   if tonumber(till) > now then
     alive[flat[at]] = name
     ids[#ids + 1] = flat[at]

@@ -15,6 +15,10 @@ pub(super) fn hold(connection: &Connection, beat: &Beat, now: i64) -> Result<Hol
     let ttl = i64::try_from(beat.ttl.as_millis()).unwrap_or(i64::MAX);
     connection.prepare_cached("DELETE FROM agents WHERE until <= ?1 OR id = ?2")?.execute(params![now, me])?;
     if ttl > 0 {
+        // Nobody can have said so but by a clock that has gone back since.
+        connection
+            .prepare_cached("UPDATE agents SET until = ?1 WHERE until > ?1")?
+            .execute([now.saturating_add(ttl)])?;
         let mut insert = connection.prepare_cached("INSERT INTO agents (id, name, until) VALUES (?1, ?2, ?3)")?;
         insert.execute(params![me, beat.name, now.saturating_add(ttl)])?;
     }

@@ -143,6 +143,21 @@ async fn a_member_that_is_silent_loses_its_parts_after_its_time_and_not_before(c
     assert!(back.holds.is_empty() && back.fair == 64, "it joins like anybody: {back:?}");
 }
 
+/// After a step back of the store's clock, what was said before is far ahead. It would keep the watches of a process that
+/// died then for as long as the step was.
+async fn what_was_said_before_the_clock_went_back_counts_no_longer_than_what_is_said_now(case: Case) {
+    let (dead, other) = (Member::of(&case.store, "dead"), Member::of(&case.store, "other"));
+    // By a clock that was ten minutes ahead, this was a short time.
+    dead.beat(LONG, &[]).await;
+    let began = Instant::now();
+    assert!(other.beat(SHORT, &[]).await.holds.is_empty(), "it may be alive yet");
+    eventually("the dead one's parts are another's", || async {
+        (other.beat(SHORT, &[]).await.holds.len() == ALL).then_some(())
+    })
+    .await;
+    assert!(began.elapsed() >= SHORT - Duration::from_millis(2), "after {:?} already", began.elapsed());
+}
+
 async fn a_fence_grows_with_each_owner_and_never_comes_back(case: Case) {
     let mut before = BTreeMap::from_iter((0..PARTS).map(|part| (part, 0)));
     for round in 0..4 {
@@ -251,6 +266,7 @@ on_both_stores!(Case:
     fair_shares_add_up,
     a_member_that_ends_frees_all_at_once,
     a_member_that_is_silent_loses_its_parts_after_its_time_and_not_before,
+    what_was_said_before_the_clock_went_back_counts_no_longer_than_what_is_said_now,
     a_fence_grows_with_each_owner_and_never_comes_back,
     what_nobody_took_meanwhile_is_still_the_same_hold,
     to_let_go_of_what_one_does_not_hold_is_nothing,
