@@ -74,9 +74,26 @@ pub(super) struct Clock {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The reading, in milliseconds, and when it was made, since the handle began.
-    reading: Option<(u64, Duration)>,
+    reading: Option<Reading>,
     keeps: bool,
+}
+
+/// A reading of the clock, and how far it may be behind the clock as others read it.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    /// The clock, in milliseconds,
+    clock: u64,
+    /// when the answer came that told it, since the handle began,
+    at: Duration,
+    /// and how long that may have been under way, in milliseconds: by so much the clock was ahead of it by then, at most.
+    lead: u64,
+}
+
+impl Reading {
+    /// What the clock is by this reading; it may be ahead by the reading's lead.
+    fn after(&self, elapsed: Duration) -> u64 {
+        self.clock + whole_millis(elapsed.saturating_sub(self.at))
+    }
 }
 
 /// What a handle says of the clock with each request.
@@ -84,6 +101,10 @@ struct Known {
 pub(super) struct Look {
     /// What the clock should be by its own reckoning, in milliseconds; `None` before its first reading.
     pub(super) expected: Option<u64>,
+    /// By how much it may be ahead of that for others, in milliseconds.
+    pub(super) lead: u64,
+    /// When the handle looked, since it began.
+    at: Duration,
     /// The wall clock, in milliseconds since 1970.
     pub(super) wall: i64,
     /// Whether it keeps the clock, and so knows how long it stood still.
@@ -106,8 +127,9 @@ impl Clock {
 
     pub(super) fn look(&self) -> Look {
         let (elapsed, known) = (self.elapsed(), self.known());
-        let expected = known.reading.map(|(reading, at)| reading + whole_millis(elapsed.saturating_sub(at)));
-        Look { expected, wall: self.time.wall(), keeps: known.keeps }
+        let expected = known.reading.map(|reading| reading.after(elapsed));
+        let lead = known.reading.map_or(0, |reading| reading.lead);
+        Look { expected, lead, at: elapsed, wall: self.time.wall(), keeps: known.keeps }
     }
 
     /// From now on this handle keeps the clock. What it was told before may be of a clock that stands still, and would
@@ -123,11 +145,14 @@ impl Clock {
     /// answer took; to take it over would slow the clock down with every answer.
     pub(super) fn heard(&self, look: Look, reading: u64) {
         let (elapsed, mut known) = (self.elapsed(), self.known());
-        let ahead = look.keeps == known.keeps
-            && known.reading.is_none_or(|(known, at)| known + whole_millis(elapsed.saturating_sub(at)) < reading);
-        if ahead {
-            known.reading = Some((reading, elapsed));
+        let before = known.reading.map(|known| (known.after(elapsed), known.lead));
+        if look.keeps != known.keeps || before.is_some_and(|(known, _)| known >= reading) {
+            return;
         }
+        // What the clock could be at most by what was known before, that it is at most still.
+        let most = before.map_or(0, |(known, lead)| known + lead);
+        let lead = if most > reading { most - reading } else { whole_millis(elapsed.saturating_sub(look.at)) };
+        known.reading = Some(Reading { clock: reading, at: elapsed, lead });
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -157,6 +182,16 @@ pub(super) struct Now {
     pub(super) now: u64,
     /// [`Face::resumed`]
     pub(super) resumed: u64,
+    /// By how much it may be ahead of that for others, in milliseconds. A lease that is given counts from there on, or who is
+    /// ahead would end it too early.
+    pub(super) lead: u64,
+}
+
+impl Now {
+    /// From when a lease counts that is given now.
+    pub(super) fn given(&self) -> u64 {
+        self.now + self.lead
+    }
 }
 
 impl Face {
@@ -165,15 +200,18 @@ impl Face {
     pub(super) fn at(&self, look: Look) -> Now {
         let by_wall = u64::try_from(look.wall.saturating_add(self.offset)).unwrap_or_default();
         let base = look.expected.unwrap_or(by_wall);
-        let Some(tick) = self.tick else { return Now { now: base, resumed: self.resumed } };
+        let most = look.expected.map_or(0, |expected| expected + look.lead);
+        let at = |now: u64, resumed| Now { now, resumed, lead: most.saturating_sub(now) };
+        let Some(tick) = self.tick else { return at(base, self.resumed) };
         let now = base.max(tick);
         // Without a reading of its own it goes by the wall clock; where that went back meanwhile, nobody knows how
         // long it stood still.
         let has_stood = now - tick > PAUSE || (look.expected.is_none() && by_wall.saturating_add(PAUSE) < tick);
         match (has_stood, look.keeps) {
-            (true, true) => Now { now: now.max(tick + 1), resumed: now.max(tick + 1) },
-            (true, false) => Now { now: tick, resumed: self.resumed },
-            (false, _) => Now { now, resumed: self.resumed },
+            (true, true) => at(now.max(tick + 1), now.max(tick + 1)),
+            // It stands still until somebody keeps it.
+            (true, false) => Now { now: tick, resumed: self.resumed, lead: 0 },
+            (false, _) => at(now, self.resumed),
         }
     }
 
@@ -214,7 +252,8 @@ impl Term {
 
 /// A record's lease, as it is read at a moment.
 pub(super) fn leased(term: Option<Term>, owner: Option<Key>, at: Now) -> Leased {
-    Leased { expires_in: term.map(|term| term.over_at(at.resumed).saturating_sub(at.now)), owner }
+    // It may count from a moment that is still to come here.
+    Leased { expires_in: term.map(|term| term.over_at(at.resumed).saturating_sub(at.now).min(term.ttl)), owner }
 }
 
 #[cfg(test)]
@@ -233,6 +272,23 @@ mod tests {
         clock.heard(clock.look(), 1_200);
         time.step(60_000);
         assert_eq!(clock.look().expected, Some(1_200), "another process is ahead; the wall clock is none of it");
+    }
+
+    #[test]
+    fn a_lease_counts_from_what_the_clock_may_be_for_others() {
+        let time = Time::by_hand(0);
+        let clock = Clock::new(time.clone());
+        let asked = clock.look();
+        time.pass(Duration::from_millis(40));
+        clock.heard(asked, 1_000);
+        let face = Face { tick: Some(900), offset: 1_000, resumed: 0 };
+        let at = face.at(clock.look());
+        assert_eq!((at.now, at.given()), (1_000, 1_040), "the answer took 40 ms, all of them on its way back");
+        clock.heard(clock.look(), 1_030);
+        let at = face.at(clock.look());
+        assert_eq!((at.now, at.given()), (1_030, 1_040), "what is nearer to it changes nothing of what it may be");
+        let at = Face { tick: Some(1_100), ..face }.at(clock.look());
+        assert_eq!((at.now, at.given()), (1_100, 1_100), "one that is ahead of all that is told to all");
     }
 
     #[test]

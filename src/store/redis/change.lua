@@ -98,7 +98,7 @@ local function give_lease(key, lease)
     redis.call('ZADD', owned_by(lease.owner), 0, key)
   end
   if lease.ttl then
-    local deadline = string.format('%d', now + lease.ttl)
+    local deadline = string.format('%d', given + lease.ttl)
     redis.call('HSET', at, 'l:deadline', deadline, 'l:ttl', string.format('%d', lease.ttl))
     redis.call('ZADD', deadlines, deadline, key)
   end
@@ -108,7 +108,7 @@ local function renew_lease(key)
   local at = record_at(key)
   local ttl = redis.call('HGET', at, 'l:ttl')
   if not ttl then return end
-  local deadline = string.format('%d', now + tonumber(ttl))
+  local deadline = string.format('%d', given + tonumber(ttl))
   redis.call('HSET', at, 'l:deadline', deadline)
   redis.call('HDEL', at, 'l:graced')
   redis.call('ZADD', deadlines, deadline, key)

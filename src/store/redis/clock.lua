@@ -1,7 +1,8 @@
 -- The clock that leases go by, as `store::clock` explains it.
 -- Goes behind the constants of `store::clock`, in milliseconds, and the size of a chunk: PAUSE, TICK, GRACE, STEP, CHUNK.
 -- KEYS[1]  what every key begins with, `{namespace}:`
--- ARGV[1]  what the clock should be by the caller's reckoning; empty before its first reading
+-- ARGV[1]  what the clock should be by the caller's reckoning, and by how much it may be ahead of that for others; empty
+--          before its first reading
 -- ARGV[2]  the wall clock, where that is another than Redis's own; else empty
 -- ARGV[3]  when the caller keeps the clock, the name that the Redis it is connected to has given itself at its start; else
 --          empty. The clock's `run` is that name at its last tick: where it is another one now, renewals of leases may be
@@ -16,8 +17,9 @@ local function wall()
 end
 
 local keeps, went_on = ARGV[3] ~= '', false
--- All nil until the clock is looked at, which nothing needs where there is no lease.
-local now, resumed, tick, ahead
+-- All nil until the clock is looked at, which nothing needs where there is no lease. A lease that is given counts from
+-- `given` on: what the clock may be for others, or who is ahead would end it too early.
+local now, given, resumed, tick, ahead
 
 local function look()
   if now then return end
@@ -25,16 +27,21 @@ local function look()
   local is_another = keeps and kept[4] and kept[4] ~= ARGV[3]
   local went_back = false
   tick, ahead, resumed = tonumber(kept[1] or ''), tonumber(kept[2] or '0'), tonumber(kept[3] or '0')
-  now = tonumber(ARGV[1])
+  local expected, lead = string.match(ARGV[1], '^(%d+) (%d+)$')
+  now = tonumber(expected)
   if not now then
     now = wall() + ahead
     went_back = tick and now + PAUSE < tick
   end
+  local most = now + tonumber(lead or '0')
+  given = most
   if not tick then return end
   now = math.max(now, tick)
+  given = math.max(most, now)
   if now - tick > PAUSE or went_back or is_another then
     went_on = keeps
     now = keeps and math.max(now, tick + 1) or tick
+    given = keeps and math.max(most, now) or now
     if keeps then resumed = now end
   end
 end
@@ -58,6 +65,7 @@ local function can_write()
   for _, word in ipairs({'OOM', 'MISCONF', 'NOREPLICAS'}) do
     if string.find(words, word, 1, true) then
       now = tick or now
+      given = now
       return false
     end
   end

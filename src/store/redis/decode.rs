@@ -60,7 +60,7 @@ fn uuid(value: Option<Value>) -> Result<Uuid> {
 pub(super) fn clocked(answer: Value) -> Result<(Option<Now>, vec::IntoIter<Value>)> {
     let mut answer = array(answer)?.into_iter();
     let (now, resumed): (i64, u64) = (number(answer.next())?, number(answer.next())?);
-    Ok((u64::try_from(now).ok().map(|now| Now { now, resumed }), answer))
+    Ok((u64::try_from(now).ok().map(|now| Now { now, resumed, lead: 0 }), answer))
 }
 
 /// The answer of `sweep.lua`.

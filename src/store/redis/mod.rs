@@ -117,7 +117,7 @@ impl RedisStore {
         // With one look, so that what becomes due meanwhile is not waited for.
         let look = self.clock.look();
         let mut call = script.key(&self.prefix);
-        let expected = look.expected.map_or_else(String::new, |expected| expected.to_string());
+        let expected = look.expected.map_or_else(String::new, |expected| format!("{expected} {}", look.lead));
         let wall = self.clock.own_wall().map_or_else(String::new, |wall| wall.to_string());
         call.arg(expected).arg(wall).arg(if look.keeps { &*connected.run } else { "" }).arg(time);
         arguments(&mut call);

@@ -175,8 +175,8 @@ impl Change<'_> {
         match change {
             LeaseChange::Keep => Ok(()),
             LeaseChange::Permanent => leases::take(self.connection, key).map(drop),
-            LeaseChange::Renew => leases::renew(self.connection, key, self.clock.now),
-            LeaseChange::Lease(lease) => leases::give(self.connection, key, lease, self.clock.now),
+            LeaseChange::Renew => leases::renew(self.connection, key, self.clock.given()),
+            LeaseChange::Lease(lease) => leases::give(self.connection, key, lease, self.clock.given()),
         }
     }
 

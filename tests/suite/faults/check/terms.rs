@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -16,6 +16,9 @@ pub fn check(evidence: &Evidence<'_>, wrong: &mut Wrong, counts: &mut BTreeMap<&
     counts.insert("locks that were held", held.len());
     locks(evidence, &held, wrong);
 }
+
+/// The store counts in whole milliseconds, each process from another moment on.
+const ROUNDING: Duration = Duration::from_millis(2);
 
 /// No record expires before the lifetime is over that any answered write or renewal has given it: each of these was done
 /// before, and nothing makes a lifetime shorter.
@@ -31,7 +34,7 @@ fn leases(evidence: &Evidence<'_>, wrong: &mut Wrong) -> usize {
         ended += 1;
         let before = given.get(event.record.key.as_str()).into_iter().flatten();
         for (write, _) in before.filter(|(_, revision)| *revision < event.revision) {
-            let till = write.sent + write.ttl.unwrap_or_default();
+            let till = write.sent + write.ttl.unwrap_or_default() - ROUNDING;
             wrong.unless(*seen >= till, || {
                 format!("{} came {:?} before the time of write {} was over", shown(event), till - *seen, write.id)
             });
