@@ -111,6 +111,14 @@ pub(super) struct Look {
     pub(super) keeps: bool,
 }
 
+impl Look {
+    /// By how much the clock may be ahead of this reading of it. One that is behind what was expected stands still.
+    pub(super) fn lead_at(&self, now: u64) -> u64 {
+        let expected = self.expected.filter(|expected| *expected <= now);
+        expected.map_or(0, |expected| (expected + self.lead).saturating_sub(now))
+    }
+}
+
 impl Clock {
     pub(super) fn new(time: Time) -> Self {
         Self { time, began: Instant::now(), known: Mutex::default() }
@@ -200,8 +208,7 @@ impl Face {
     pub(super) fn at(&self, look: Look) -> Now {
         let by_wall = u64::try_from(look.wall.saturating_add(self.offset)).unwrap_or_default();
         let base = look.expected.unwrap_or(by_wall);
-        let most = look.expected.map_or(0, |expected| expected + look.lead);
-        let at = |now: u64, resumed| Now { now, resumed, lead: most.saturating_sub(now) };
+        let at = |now: u64, resumed| Now { now, resumed, lead: look.lead_at(now) };
         let Some(tick) = self.tick else { return at(base, self.resumed) };
         let now = base.max(tick);
         // Without a reading of its own it goes by the wall clock; where that went back meanwhile, nobody knows how
@@ -209,8 +216,7 @@ impl Face {
         let has_stood = now - tick > PAUSE || (look.expected.is_none() && by_wall.saturating_add(PAUSE) < tick);
         match (has_stood, look.keeps) {
             (true, true) => at(now.max(tick + 1), now.max(tick + 1)),
-            // It stands still until somebody keeps it.
-            (true, false) => Now { now: tick, resumed: self.resumed, lead: 0 },
+            (true, false) => at(tick, self.resumed),
             (false, _) => at(now, self.resumed),
         }
     }
@@ -252,8 +258,8 @@ impl Term {
 
 /// A record's lease, as it is read at a moment.
 pub(super) fn leased(term: Option<Term>, owner: Option<Key>, at: Now) -> Leased {
-    // It may count from a moment that is still to come here.
-    Leased { expires_in: term.map(|term| term.over_at(at.resumed).saturating_sub(at.now).min(term.ttl)), owner }
+    // As long as it lives for sure: for others the clock may be ahead. And it may count from a moment that is still to come.
+    Leased { expires_in: term.map(|term| term.over_at(at.resumed).saturating_sub(at.given()).min(term.ttl)), owner }
 }
 
 #[cfg(test)]

@@ -131,6 +131,7 @@ impl RedisStore {
                 None => (self.call(&call, connected.connection.clone()).await?, None),
             };
             let (at, answer) = decode::clocked(answer)?;
+            let at = at.map(|at| Now { lead: look.lead_at(at.now), ..at });
             if let Some(at) = at {
                 self.clock.heard(look, at.now);
             }
