@@ -112,6 +112,15 @@ impl Failure {
         Self::from(Error::NotFound).at(Some(revision))
     }
 
+    /// Of a request of several steps, of which some are done: it is not true any more that nothing was.
+    #[must_use]
+    pub fn partly(mut self) -> Self {
+        if let Cause::Store(StoreError::Unable { what, .. }) = self.cause {
+            self.cause = Cause::Store(StoreError::Unavailable(what.to_owned()));
+        }
+        self
+    }
+
     /// Whether it is this error of the domain.
     #[must_use]
     pub fn is(&self, error: &Error) -> bool {

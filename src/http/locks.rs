@@ -104,14 +104,14 @@ impl Wish<'_> {
         let is_over = |reading: &Reading| self.place(reading).map_or(true, |(_, _, holds)| holds);
         let reading = tokio::select! {
             reading = reading_that(&mut waiter, store, &queue, seen, false, is_over) => reading,
-            () = until.over() => Arc::new(store.read(&queue).await?),
+            () = until.over() => Arc::new(store.read(&queue).await.map_err(in_line)?),
         };
         if let Err(denied) = self.may_still(reading.revision).await {
             // They are told that they do not have it, and so they must not.
             if let Ok((ticket, ..)) = self.place(&reading).as_ref()
                 && is_new
             {
-                self.try_commit(lock::take_back(ticket)).await?;
+                self.try_commit(lock::take_back(ticket)).await.map_err(Failure::partly)?;
             }
             return Err(denied);
         }
@@ -146,14 +146,14 @@ impl Wish<'_> {
             return Err(Failure::from(queue.busy(self.name)).at(Some(reading.revision)));
         }
         let is_new = self.try_commit(lock::put(self.name, owner, slots)).await?;
-        Ok((self.api.store.read(&queries).await?, is_new))
+        Ok((self.api.store.read(&queries).await.map_err(in_line)?, is_new))
     }
 
     /// The answer to who does not wait: without the lock it keeps no place either.
     async fn held_now(&self, reading: &Reading, is_new: bool) -> Result {
         let (ticket, _, holds) = self.place(reading)?;
         if !holds && is_new {
-            self.try_commit(lock::take_back(ticket)).await?;
+            self.try_commit(lock::take_back(ticket)).await.map_err(Failure::partly)?;
         }
         if !holds {
             return Err(Failure::from(Queue::read(reading).busy(self.name)).at(Some(reading.revision)));
@@ -184,6 +184,11 @@ impl Wish<'_> {
         let answer = if self.wait.is_some() { answer.waited(place.2) } else { answer };
         Ok(if place.2 { answer } else { answer.accepted() })
     }
+}
+
+/// What went wrong behind a ticket, which stands.
+fn in_line(error: StoreError) -> Failure {
+    Failure::from(error).partly()
 }
 
 fn owner(reading: &Reading) -> Result<&Record> {

@@ -45,7 +45,7 @@ use crate::{
 const RECORD_WRITERS: usize = 6;
 const SESSION_WRITERS: usize = 3;
 /// How often each of the writers of records asks for something.
-const PACE: Duration = Duration::from_millis(60);
+const PACE: Duration = Duration::from_millis(40);
 /// How long anything may take to come right once nothing is broken any more, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -2,6 +2,7 @@
 
 mod commands;
 mod guarded;
+mod steps;
 mod terminal;
 mod trouble;
 

@@ -88,7 +88,7 @@ impl Fault {
 pub type Faults = BTreeMap<&'static str, usize>;
 
 /// Breaks things until then. What ends by itself, without having been killed, is told of.
-/// In a hurry all is shorter.
+/// Where there is little time each takes less of it.
 pub async fn rage(world: &mut World, random: &mut Random, time: Duration, wrong: &mut Vec<String>) -> Faults {
     let until = Instant::now() + time;
     let pace = if time < Duration::from_secs(30) { 4 } else { 1 };
@@ -110,7 +110,7 @@ pub async fn rage(world: &mut World, random: &mut Random, time: Duration, wrong:
         for fault in now.iter().rev() {
             end(world, *fault);
         }
-        sleep(Duration::from_millis(200 + random.up_to(1_500)) / pace).await;
+        sleep(Duration::from_millis(200 + random.up_to(1_500))).await;
     }
     heal(world);
     faults

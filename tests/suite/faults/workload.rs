@@ -147,7 +147,7 @@ impl Writer {
             let id = answer.json()["id"].as_str().unwrap_or_default().to_owned();
             effects = vec![Effect::Put(format!("sessions/{id}"), Vec::new())];
         }
-        let rests = matches!(outcome, Outcome::Unsent | Outcome::Unknown);
+        let rests = matches!(outcome, Outcome::Unsent | Outcome::Unknown | Outcome::Refused(503));
         let (kind, condition, ttl) = (request.kind, request.condition, request.ttl);
         let write = Write { id, kind, effects, condition, ttl, sent, ended, outcome };
         self.world.journal.writes.lock().unwrap().push(write);
@@ -168,6 +168,8 @@ impl Writer {
                 let ops = answer.json()["ops"].as_array().cloned().unwrap_or_default();
                 Outcome::Each(ops.iter().map(|op| op["revision"].as_u64().unwrap_or(0)).collect())
             }
+            // It takes several steps, and what went wrong may have done so after the first.
+            (409 | 503, Told::Fence) => Outcome::Unknown,
             // It says so where it is known that nothing was done.
             (503, _) if answer.text().contains("nothing was") => Outcome::Refused(503),
             (503, _) => Outcome::Unknown,
