@@ -123,7 +123,7 @@ fn record_at(
     };
     let is_own = event.record.key.as_str() == effect.key();
     // Where there was nothing, nothing was to be taken off.
-    if write.kind == Kind::Untagged && !is_own && group.is_none() {
+    if write.kind == Kind::Untagged && (!is_own || event.is_gone()) && group.is_none() {
         return;
     }
     wrong.unless(is_own && shows(&event.record, effect), || {
