@@ -188,15 +188,9 @@ impl Api {
         }
         let reader = events::Reader::new(&self.access, &request.caller);
         let seat = request.hold()?;
-        let stream = events::follow(
-            self.store.as_ref(),
-            &self.feed,
-            asked,
-            reader,
-            request.hang_up(),
-            self.stopping.clone(),
-        )
-        .await?;
+        let stream =
+            events::follow(self.store.as_ref(), &self.feed, asked, reader, request.hang_up(), self.stopping.clone())
+                .await?;
         Ok(Answer::stream(STREAM, stream.inspect(move |_| _ = &seat)).with(header::CACHE_CONTROL, "no-store"))
     }
 
