@@ -233,8 +233,6 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     // them anew each time: ten times what reading a record takes.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(32);
-    // Else SQLite plans by the values that parameters have, and so prepares a cached statement anew for each other value.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 
