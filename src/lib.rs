@@ -5,6 +5,7 @@
 //!
 //! - [`primitives`]: hosts, services, applications, configurations, ephemerals, tags, links and watches. Their
 //!   rules, their JSON, and the operations a change of one becomes. Plain data, no I/O.
+//! - [`exposed`]: files with secrets that others can get at.
 //! - [`tls`]: taking and making connections with TLS, for whoever listens or connects.
 //! - [`rate`]: how often each of many may do something.
 //! - [`store`]: commits operations with their events, reads records and the log. SQLite and Redis behind one trait.
@@ -22,6 +23,7 @@ pub mod access;
 pub mod agents;
 pub mod cli;
 pub mod client;
+pub mod exposed;
 pub mod http;
 pub mod poke;
 pub mod primitives;

@@ -41,7 +41,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::client::{failure, keeper};
+use crate::{
+    client::{failure, keeper},
+    settings::shown_url,
+    store,
+};
 use failure::Failure;
 
 /// What every command gives back.
@@ -148,6 +152,15 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
 fn block_on_all_cores<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|error| Failure::from_error("no runtime could be started", &error))?.block_on(future)
+}
+
+/// Refuses to work with a store that would be made by that.
+fn must_exist(options: &store::Options) -> Done {
+    if store::exists(options) {
+        return Ok(());
+    }
+    let words = format!("there is no store at {}", shown_url(&options.url));
+    Err(Failure::unmet(words).hint("--store, NOAH_STORE or REDIS_URL names it"))
 }
 
 /// The name of this machine.

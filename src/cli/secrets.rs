@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf, sync::Arc};
 
-use super::{Done, block_on_all_cores, failure::Failure, output};
+use super::{Done, block_on_all_cores, failure::Failure, must_exist, output};
 use crate::{
     primitives::Keyring,
     settings::{Settings, Sources},
@@ -57,6 +57,7 @@ impl Where {
                 "name the file with the keys as --secrets-key-file, NOAH_SECRETS_KEY_FILE, or in the file of settings",
             ));
         };
+        must_exist(&settings.store)?;
         Ok((store::open(&settings.store).await?, keys, first))
     }
 }
@@ -79,13 +80,18 @@ async fn reseal(place: Where) -> Done {
     let done = async {
         let sealing = sealing::reseal(store.as_ref(), &keys).await?;
         // What was in the clear is still where it was written first.
-        store.scrub().await?;
-        Ok::<_, store::StoreError>(sealing)
+        Ok::<_, store::StoreError>((sealing, store.scrub().await))
     };
     let done = done.await;
     store.close().await;
-    let sealing = done?;
+    let (sealing, scrubbed) = done?;
     output::text(&format!("{} sealed under the key {first}", watches(sealing.resealed)))?;
+    if let Err(error) = scrubbed {
+        let words = format!("what they were before may still be in the files of the store: {error}");
+        return Err(Failure::unmet(words).hint(
+            "end what works with the store, or wait until it has done what takes so long, such as a backup, and run this again",
+        ));
+    }
     match sealing.unopened {
         0 => output::text("no watch needs another key any more"),
         unopened => Err(Failure::unmet(format!("{} cannot be opened with these keys", watches(unopened)))

@@ -8,6 +8,7 @@ use super::{
     limits, logging, output, shutdown,
 };
 use crate::{
+    exposed,
     http::Application,
     settings::{Settings, Sources},
 };
@@ -296,6 +297,7 @@ async fn serve(settings: &Settings) -> Done {
              which `openssl rand -base64 32` makes"
         );
     }
+    settings.bootstrap_token_file.iter().for_each(|file| exposed::warn(file, "bootstrap_token_file"));
     let mut application = start(settings).await?;
     if let Some(first) = application.first_token() {
         tokio::spawn(async move {

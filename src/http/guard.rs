@@ -82,12 +82,7 @@ fn shown(request: &HttpRequest, looked_at: bool) -> Shown<'_> {
         (Some(value), None) => credentials(value),
         (Some(_), Some(_)) => Credentials::Unreadable,
     };
-    Shown {
-        peer,
-        forwarded,
-        credentials,
-        subject: request.conn_data::<PeerSubject>().map(|subject| subject.0.as_str()),
-    }
+    Shown { peer, forwarded, credentials, subject: request.conn_data::<PeerSubject>().and_then(PeerSubject::name) }
 }
 
 /// A secret as a header carries it: behind `Bearer`, or as the password of `Basic`.

@@ -23,7 +23,7 @@ pub use settings::TrustSettings;
 use tokens::Tokens;
 
 use crate::{
-    primitives::{SigningKey, signature},
+    primitives::{SigningKey, Subject, signature},
     tls::PeerSubject,
 };
 
@@ -35,7 +35,7 @@ const MAX_ID: usize = 256;
 pub struct Trust {
     keys: Vec<SigningKey>,
     tokens: Tokens,
-    subjects: Vec<String>,
+    subjects: Vec<Subject>,
     sources: Vec<IpNet>,
     tolerance: Duration,
 }
@@ -138,7 +138,8 @@ impl Trust {
 
     /// Whether the client has shown the certificate of a subject that is believed.
     fn knows(&self, peer: &Peer<'_>) -> bool {
-        peer.subject.is_some_and(|subject| self.subjects.contains(&subject.0))
+        let name = peer.subject.and_then(PeerSubject::name);
+        name.is_some_and(|name| self.subjects.iter().any(|subject| subject.as_str() == name))
     }
 
     fn admit(&self, peer: IpAddr) -> Result<(), Refusal> {

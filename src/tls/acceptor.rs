@@ -16,14 +16,15 @@ use tokio_rustls::{
     rustls::{
         RootCertStore, ServerConfig,
         crypto::aws_lc_rs,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-        server::{NoClientAuth, WebPkiClientVerifier, danger::ClientCertVerifier},
+        pki_types::{PrivateKeyDer, pem::PemObject},
+        server::{NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
         version::{TLS12, TLS13},
     },
     server::TlsStream,
 };
 
-use super::{Files, read};
+use super::{Files, certificates, read};
+use crate::exposed;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -67,6 +68,7 @@ impl Acceptor {
     /// Which setting's file cannot be used, and why.
     pub fn load(files: Files) -> Result<Arc<Self>, String> {
         let contents = Contents::read(&files);
+        exposed::warn(&files.key, "tls.key");
         let seen = Mutex::new(Seen { judged: digest(&contents), changing: None });
         let config = contents.and_then(|contents| contents.config(&files))?;
         Ok(Arc::new(Self { files, current: RwLock::new(config), seen }))
@@ -145,11 +147,8 @@ impl Contents {
 
     fn config(&self, files: &Files) -> Result<Arc<ServerConfig>, String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let chain = certificates(&self.cert);
+        let chain = certificates(&self.cert, &files.cert, "tls.cert")?;
         let shown = files.cert.display();
-        if chain.is_empty() {
-            return Err(format!("tls.cert: there is no certificate in PEM in {shown}"));
-        }
         let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| {
             format!("tls.key: there is no private key in PEM, without a passphrase, in {}", files.key.display())
         })?;
@@ -157,7 +156,7 @@ impl Contents {
             (Some(pem), Some(file)) => {
                 let refuse = |why: String| format!("tls.client_ca: {} cannot be used: {why}", file.display());
                 let mut roots = RootCertStore::empty();
-                for authority in certificates(pem) {
+                for authority in certificates(pem, file, "tls.client_ca")? {
                     roots.add(authority).map_err(|error| refuse(error.to_string()))?;
                 }
                 let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
@@ -172,13 +171,13 @@ impl Contents {
             .with_single_cert(chain, key)
             .map_err(|error| format!("tls.cert and tls.key: {shown} cannot be used with its key: {error}"))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if self.client_ca.is_some() {
+            // Who goes on with a session of before shows no certificate, so that nobody asks whether it is still good.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
         Ok(Arc::new(config))
     }
-}
-
-/// The certificates of a PEM file; none when one of them cannot be read.
-fn certificates(pem: &[u8]) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().unwrap_or_default()
 }
 
 /// What tells contents from others, also when they are why there are none.

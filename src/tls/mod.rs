@@ -15,6 +15,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
+
 pub use acceptor::{Acceptor, Follower};
 pub use incoming::Incoming;
 pub use stream::Stream;
@@ -65,4 +67,15 @@ pub fn scheme(tls: bool) -> &'static str {
 /// It cannot be read.
 pub fn read(file: &Path, setting: &str) -> Result<Vec<u8>, String> {
     fs::read(file).map_err(|error| format!("{setting}: {} cannot be read: {error}", file.display()))
+}
+
+/// The certificates in PEM that the file of a setting holds, of which there is at least one.
+fn certificates(pem: &[u8], file: &Path, setting: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let file = file.display();
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match read {
+        Ok(found) if found.is_empty() => Err(format!("{setting}: there is no certificate in PEM in {file}")),
+        Ok(found) => Ok(found),
+        Err(error) => Err(format!("{setting}: a certificate in {file} cannot be read: {error}")),
+    }
 }

@@ -4,12 +4,9 @@ use std::path::{Path, PathBuf};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::{Certificate, Identity};
-use tokio_rustls::rustls::{
-    RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
-};
+use tokio_rustls::rustls::{RootCertStore, pki_types::CertificateDer};
 
-use super::read;
+use super::{certificates, read};
 
 /// With which files somebody connects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,11 +22,9 @@ pub struct Files {
 /// # Errors
 /// It cannot be read, or there is none in it.
 pub fn authorities(file: &Path, setting: &str) -> Result<Vec<Certificate>, String> {
-    let certificates = Certificate::from_pem_bundle(&read(file, setting)?).unwrap_or_default();
-    if certificates.is_empty() {
-        return Err(format!("{setting}: there is no certificate in PEM in {}", file.display()));
-    }
-    Ok(certificates)
+    let found = certificates(&read(file, setting)?, file, setting)?;
+    let refuse = |error| format!("{setting}: {} cannot be used: {error}", file.display());
+    found.iter().map(|certificate| Certificate::from_der(certificate).map_err(refuse)).collect()
 }
 
 /// The certificate and its key in the file of a setting.
@@ -50,11 +45,7 @@ pub fn identity(file: &Path, setting: &str) -> Result<Identity, String> {
 /// It cannot be read, or there is none in it, or one that is no authority.
 pub fn with_those_of_the_machine(file: &Path, setting: &str) -> Result<Vec<u8>, String> {
     let shown = file.display();
-    let own: Vec<CertificateDer<'_>> =
-        CertificateDer::pem_slice_iter(&read(file, setting)?).collect::<Result<_, _>>().unwrap_or_default();
-    if own.is_empty() {
-        return Err(format!("{setting}: there is no certificate in PEM in {shown}"));
-    }
+    let own = certificates(&read(file, setting)?, file, setting)?;
     let mut roots = RootCertStore::empty();
     for authority in &own {
         roots.add(authority.clone()).map_err(|error| format!("{setting}: {shown} cannot be used: {error}"))?;

@@ -1,8 +1,9 @@
 //! The keys that watches' secrets and header values are sealed under, and what is sealed under which.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, path::Path};
 
 use crate::{
+    exposed,
     primitives::{
         Collection, Keyring, List, Query, Record, Select,
         watch::{self, Kept},
@@ -35,9 +36,7 @@ pub fn keys(file: Option<&Path>) -> Result<Keyring, String> {
     let refuse = |words: String| format!("secrets_key_file: {}: {words}", file.display());
     let text = fs::read_to_string(file).map_err(|error| refuse(format!("it cannot be read: {error}")))?;
     let keys = Keyring::parse(&text).map_err(refuse)?;
-    if fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0) {
-        tracing::warn!(file = %file.display(), "anybody on this machine can read it; chmod 600 keeps the keys in it");
-    }
+    exposed::warn(file, "secrets_key_file");
     Ok(keys)
 }
 

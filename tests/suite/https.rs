@@ -157,11 +157,16 @@ async fn a_stop_lets_what_is_under_way_finish() {
 fn files_that_cannot_be_used_are_refused_at_the_start() {
     let dir = certificates();
     std::fs::write(dir.path().join("garbage"), "hunter2").unwrap();
+    let half = "-----BEGIN CERTIFICATE-----\n?hunter2\n-----END CERTIFICATE-----\n";
+    std::fs::write(dir.path().join("second"), half).unwrap();
+    together(dir.path(), &["server.pem", "second"], "half");
     let refused = |flags: &[&str]| refusal(dir.path(), flags);
     let (cert, key) = ("server.pem", "server.key");
     for (flags, code, words) in [
         (&["--tls-cert", "missing", "--tls-key", key][..], 1, "tls.cert: missing cannot be read"),
         (&["--tls-cert", "garbage", "--tls-key", key], 1, "no certificate in PEM in garbage"),
+        (&["--tls-cert", "half", "--tls-key", key], 1, "a certificate in half cannot be read"),
+        (&["--tls-cert", cert, "--tls-key", key, "--tls-client-ca", "half"], 1, "a certificate in half cannot be read"),
         (&["--tls-cert", cert, "--tls-key", "garbage"], 1, "no private key"),
         (&["--tls-cert", cert, "--tls-key", "client.key"], 1, "cannot be used with its key"),
         (&["--tls-cert", cert, "--tls-key", key, "--tls-client-ca", "garbage"], 1, "tls.client_ca"),

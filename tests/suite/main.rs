@@ -18,6 +18,7 @@ mod denials;
 mod edges;
 mod egress;
 mod events;
+mod exposed;
 mod faults;
 mod feed;
 mod figures;

@@ -296,6 +296,42 @@ async fn a_sealed_secret_is_of_no_use_in_another_watch() {
     assert_eq!(thief.count(), 0);
 }
 
+/// A backup that reads the database all the time keeps its write-ahead log from being emptied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_removed_from_the_files_is_told() {
+    let keys = Keys::new(&["one"]);
+    let mut noah = start(Database::on(Backend::Sqlite).await, &[]);
+    let receiver = Receiver::start().await;
+    noah.watch_with(PATTERN, &receiver.url("/"), &options()).await;
+    let mut reader = rusqlite::Connection::open(noah.database.file()).unwrap();
+    let reading = reader.transaction().unwrap();
+    reading.query_row("SELECT count(*) FROM records", [], |_| Ok(())).unwrap();
+    let flags = keys.flags(&["one"]);
+    let (code, said) = secrets(&noah.database, "reseal", &flags);
+    assert!(code == Some(1) && said.contains("1 watch sealed"), "{said}");
+    assert!(said.contains("may still be in the files of the store") && said.contains("run this again"), "{said}");
+    assert!(!leaks(&raw(&mut noah.database)).is_empty(), "it is the truth");
+    drop(reading);
+    drop(reader);
+    let (code, said) = secrets(&noah.database, "reseal", &flags);
+    assert!(code == Some(0) && said.contains("0 watches sealed"), "{said}");
+    assert_eq!(leaks(&raw(&mut noah.database)), [""; 0]);
+}
+
+#[test]
+fn there_are_no_secrets_in_a_store_that_is_not_there() {
+    let keys = Keys::new(&["one"]);
+    let dir = tempfile::tempdir().unwrap();
+    for word in ["status", "reseal"] {
+        let mut noah = command();
+        noah.current_dir(dir.path()).args(["secrets", word, "--store", "sqlite:none.db"]).args(keys.flags(&["one"]));
+        let output = noah.output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && words.contains("there is no store at sqlite:none.db"), "{words}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{word} has made one");
+    }
+}
+
 #[test]
 fn a_file_of_keys_that_cannot_be_used_is_refused() {
     let dir = tempfile::tempdir().unwrap();

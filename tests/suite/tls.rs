@@ -109,12 +109,15 @@ async fn a_file_that_cannot_be_used_is_refused_with_its_setting() {
     std::fs::write(dir.path().join("garbage"), "hunter2").unwrap();
     let broken = "-----BEGIN CERTIFICATE-----\naHVudGVyMg==\n-----END CERTIFICATE-----\n";
     std::fs::write(dir.path().join("broken"), broken).unwrap();
+    std::fs::write(dir.path().join("second"), "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n").unwrap();
+    together(dir.path(), &["authority.pem", "second"], "half");
     together(dir.path(), &["client.pem", "stranger.key"], "mismatched");
     for (setting, file, words) in [
         ("delivery.ca_file", "missing", "cannot be read"),
         ("delivery.ca_file", "garbage", "no certificate"),
         ("delivery.ca_file", "client.key", "no certificate"),
         ("delivery.ca_file", "broken", "cannot be used"),
+        ("delivery.ca_file", "half", "a certificate in"),
         ("delivery.client_cert", "missing", "cannot be read"),
         ("delivery.client_cert", "garbage", "private key"),
         ("delivery.client_cert", "client.pem", "private key"),

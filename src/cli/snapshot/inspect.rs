@@ -20,7 +20,7 @@ impl Args {
         let (from, length) = open(&self.file)?;
         let bar = bar(length, "reading", true);
         let work = async { Ok(snapshot::inspect(from, &|bytes| bar.set_position(bytes)).await?) };
-        let summary = block_on_all_cores(until_stopped(work, &self.file, "nothing was changed"))?;
+        let summary = block_on_all_cores(until_stopped(work, &self.file, || "nothing was changed"))?;
         bar.finish_and_clear();
         tell("in", &self.file, &summary, self.output, false)
     }

@@ -6,7 +6,7 @@ mod save;
 
 use std::{
     env,
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
     time::Duration,
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     settings::{Settings, Sources},
     store::{
-        Options,
+        Options, StoreError,
         snapshot::{Damage, Summary},
     },
 };
@@ -74,6 +74,11 @@ fn is_dash(file: &Path) -> bool {
     file.as_os_str() == "-"
 }
 
+/// Whether what is read can be read once only: stdin, or a pipe that has a name, as a shell makes it of `<(…)`.
+fn is_stream(file: &Path) -> bool {
+    is_dash(file) || fs::metadata(file).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
+}
+
 /// A file or stdin, and its length if it has one.
 fn open(file: &Path) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Failure> {
     if is_dash(file) {
@@ -100,20 +105,20 @@ fn bar(length: Option<u64>, what: &'static str, bytes: bool) -> ProgressBar {
     bar
 }
 
-/// Does it until a signal comes, and then tells what is left. What is about stdin or stdout just ends with a signal: a
-/// thread that waits for these would be waited for.
+/// Does it until a signal comes, and then tells what is left. What is about a pipe just ends with a signal: a thread that
+/// waits for one would be waited for.
 async fn until_stopped<T>(
     work: impl Future<Output = Result<T, Failure>>,
     file: &Path,
-    left: &str,
+    left: impl FnOnce() -> &'static str,
 ) -> Result<T, Failure> {
-    if is_dash(file) {
+    if is_stream(file) {
         return work.await;
     }
     let stopped = shutdown::signalled()?;
     tokio::select! {
         done = work => done,
-        () = stopped => Err(Failure::unmet(format!("it was told to stop; {left}"))),
+        () = stopped => Err(Failure::unmet(format!("it was told to stop; {}", left()))),
     }
 }
 
@@ -149,6 +154,8 @@ fn words(summary: &Summary) -> String {
 impl From<Damage> for Failure {
     fn from(damage: Damage) -> Self {
         match damage {
+            // What to do about it is its second half, and not to look whether the store runs.
+            Damage::Store(StoreError::Unable { what, hint }) => Self::unreachable(what).hint(hint),
             Damage::Store(error) => error.into(),
             damage => Self::unmet(causes(&damage)),
         }

@@ -9,9 +9,8 @@ use tempfile::NamedTempFile;
 
 use super::{Place, bar, is_dash, tell, until_stopped};
 use crate::{
-    cli::{Done, block_on_all_cores, failure::Failure, output::Output},
+    cli::{Done, block_on_all_cores, failure::Failure, must_exist, output::Output},
     primitives::{Collection, Query},
-    settings::shown_url,
     store::{
         self, Durability, Store,
         snapshot::{self, Summary},
@@ -43,10 +42,8 @@ impl Args {
         let (file, mut options) = (self.file, self.place.options()?);
         // It writes nothing.
         options.durability = Durability::None;
-        if !store::exists(&options) {
-            let words = format!("there is no store at {}", shown_url(&options.url));
-            return Err(Failure::unmet(words).hint("--store, NOAH_STORE or REDIS_URL names it"));
-        }
+        must_exist(&options)?;
+        check_target(&file)?;
         let work = async {
             let store = store::open(&options).await?;
             // A Redis that is away is noticed here only.
@@ -62,8 +59,20 @@ impl Args {
             bar.finish_and_clear();
             Ok(saved)
         };
-        let summary = block_on_all_cores(until_stopped(work, &file, "nothing was saved"))?;
+        let summary = block_on_all_cores(until_stopped(work, &file, || "nothing was saved"))?;
         tell("saved", &file, &summary, self.output, is_dash(&file))
+    }
+}
+
+/// Refuses to put a file in the place of a device, a pipe, a directory, or a link to another name.
+fn check_target(file: &Path) -> Done {
+    match fs::symlink_metadata(file) {
+        Ok(meta) if !is_dash(file) && !meta.is_file() => {
+            let kind = if meta.is_symlink() { "a symbolic link" } else { "no regular file" };
+            let words = format!("{} is {kind}, and would be replaced", file.display());
+            Err(Failure::unmet(words).hint("name a file, or - to write the snapshot to stdout"))
+        }
+        _ => Ok(()),
     }
 }
 

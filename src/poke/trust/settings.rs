@@ -1,7 +1,6 @@
 use std::{
     fs,
     net::IpAddr,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,7 +9,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
 use super::{Tokens, Trust};
-use crate::primitives::{Hidden, SigningKey};
+use crate::{
+    exposed,
+    primitives::{Hidden, SigningKey, Subject},
+};
 
 /// The shortest token: shorter ones can be guessed.
 const MIN_TOKEN: usize = 16;
@@ -69,13 +71,11 @@ impl TrustSettings {
         if self.tolerance < Duration::from_secs(1) {
             return Err("trust.tolerance is too short: no request comes in less than a second for sure".to_owned());
         }
-        if self.subjects.iter().any(String::is_empty) {
-            return Err("trust.subjects: one is empty; a subject is written CN=noah,O=Example".to_owned());
-        }
+        let subject = |text: &String| Subject::parse(text).map_err(|error| format!("trust.subjects: {error}"));
         Ok(Trust {
             keys: secrets.iter().map(key).collect::<Result<_, _>>()?,
             tokens: Tokens::new(tokens.iter().map(Hidden::reveal)),
-            subjects: self.subjects.clone(),
+            subjects: self.subjects.iter().map(subject).collect::<Result<_, _>>()?,
             sources: self.sources.clone(),
             tolerance: self.tolerance,
         })
@@ -100,9 +100,7 @@ fn with_file(given: &[Hidden], file: Option<&Path>, key: &str) -> Result<Vec<Hid
         // A listener that asks for nothing because a file was emptied would be open.
         return Err(format!("{key}: there is nothing in {shown}; write one a line, or take the setting out"));
     }
-    if fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0) {
-        tracing::warn!(file = %shown, "anybody on this machine can read it; chmod 600 keeps the secrets in it");
-    }
+    exposed::warn(file, key);
     Ok(all)
 }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::primitives::{
     Check, Collection, Edit, Error, Hidden, Key, List, Name, Op, Params, Plan, Policy, Query, Reading, Record, Select,
-    When, lease::parse_millis, millis,
+    Subject, When, lease::parse_millis, millis,
 };
 
 const DAY: u64 = 24 * 3_600 * 1_000;
@@ -202,7 +202,8 @@ fn options(params: &Params, edit: Edit, before: Option<&str>) -> Result<(Edit, O
     if let Some(end) = end {
         edit = edit.set(EXPIRES_AT, end.to_string());
     }
-    let subject = params.get(SUBJECT).map(|subject| text(subject, SUBJECT)).transpose()?;
+    let subject = params.get(SUBJECT).map(|subject| Subject::parse(text(subject, SUBJECT)?)).transpose()?;
+    let subject = subject.as_ref().map(Subject::as_str);
     if let Some(before) = before.filter(|before| params.given(SUBJECT).is_some() && subject != Some(*before)) {
         edit = edit.leave(of_subject(before));
     }

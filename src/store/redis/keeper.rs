@@ -132,6 +132,9 @@ impl Keeper {
         }
         self.check_rights(&mut connection).await?;
         schema::migrate(&mut connection, &self.prefix).await?;
+        if self.purpose == Purpose::Use {
+            schema::heal(&mut connection, &self.prefix).await?;
+        }
         schema::check_durability(&mut connection, self.durability).await?;
         let lanes = match self.source.settings.wait {
             Some(wait) => Some(Arc::new(Lanes::open(&door, wait, &waiting_channel(&self.prefix)).await?)),

@@ -19,7 +19,10 @@ use super::{
     lanes::Lanes,
     trouble,
 };
-use crate::store::{Options, Purpose};
+use crate::{
+    exposed,
+    store::{Options, Purpose},
+};
 
 /// How long connecting may take.
 pub(super) const CONNECT: Duration = Duration::from_secs(1);
@@ -82,6 +85,12 @@ impl Link {
             generation: AtomicU64::new(0),
             task: Mutex::default(),
         });
+        for (file, setting) in [
+            (&options.redis.password_file, "store_password_file"),
+            (&options.redis.sentinel_password_file, "store_sentinel_password_file"),
+        ] {
+            file.iter().for_each(|file| exposed::warn(file, setting));
+        }
         let (tried, first) = oneshot::channel();
         let source = Source::new(address, options.redis.clone());
         let keeper = Keeper::new(Arc::clone(&link), source, prefix, options, purpose);

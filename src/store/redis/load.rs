@@ -24,6 +24,8 @@ impl RedisStore {
     pub(super) async fn do_load(&self, Load { by, step }: &Load) -> Result<(), StoreError> {
         match step {
             Step::Begin { replace } => {
+                // Who may not look for what is to be removed has to hear of it before the store counts as incomplete.
+                self.scan(0).await?;
                 self.step(*by, "begin", |call| {
                     call.arg(u8::from(*replace));
                 })
@@ -49,14 +51,9 @@ impl RedisStore {
     /// Removes what is in the namespace, a few keys at a time.
     async fn clear(&self, by: Uuid) -> Result<(), StoreError> {
         let stays: Vec<String> = STAYS.iter().map(|name| format!("{}{name}", self.prefix)).collect();
-        let escaped: String = self.prefix.chars().flat_map(|letter| ['\\', letter]).collect();
         let mut cursor = 0_u64;
         loop {
-            let mut connection = self.link.connected()?.connection;
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(format!("{escaped}*")).arg("COUNT").arg(CLEARED);
-            let (next, mut keys): (u64, Vec<Vec<u8>>) =
-                scan.query_async(&mut connection).await.map_err(|error| self.link.failed(error))?;
+            let (next, mut keys) = self.scan(cursor).await?;
             keys.retain(|key| stays.iter().all(|stays| stays.as_bytes() != key));
             if !keys.is_empty() {
                 self.step(by, "clear", |call| {
@@ -69,6 +66,15 @@ impl RedisStore {
             }
             cursor = next;
         }
+    }
+
+    /// The next cursor, and some of the namespace's keys.
+    async fn scan(&self, cursor: u64) -> Result<(u64, Vec<Vec<u8>>), StoreError> {
+        let escaped: String = self.prefix.chars().flat_map(|letter| ['\\', letter]).collect();
+        let mut connection = self.link.connected()?.connection;
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(format!("{escaped}*")).arg("COUNT").arg(CLEARED);
+        scan.query_async(&mut connection).await.map_err(|error| self.link.failed(error))
     }
 
     async fn step(

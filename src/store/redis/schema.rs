@@ -38,6 +38,20 @@ pub(super) async fn migrate(connection: &mut MultiplexedConnection, prefix: &str
     Ok(())
 }
 
+/// Sets the newest revision to that of the log where a commit was stopped before it could.
+pub(super) async fn heal(connection: &mut MultiplexedConnection, prefix: &str) -> Result<(), StoreError> {
+    let healed: Vec<String> = Script::new(include_str!("heal.lua")).key(prefix).invoke_async(connection).await?;
+    if let [head, newest] = healed.as_slice() {
+        tracing::warn!(
+            head,
+            newest,
+            "Redis has stopped a commit in its middle, so that a part of it is there; the store goes on behind it. Rights \
+             of the store's user are to be changed while nobody works with it"
+        );
+    }
+    Ok(())
+}
+
 /// Compares what was asked for with what Redis is set up to do: a promise it cannot keep is refused, a weaker
 /// default, and a memory that forgets, are said once.
 pub(super) async fn check_durability(

@@ -68,6 +68,9 @@ const WORDS: [(&str, &str, &str); 14] = [
 /// What a script says when its user may not run one of its commands.
 const SCRIPT_NOPERM: &str = "The user executing the script can't";
 
+/// What Redis says to an event whose revision is not behind those of the log.
+const LOG_AHEAD: &str = "The ID specified in XADD is equal or smaller";
+
 /// The refusal of this code.
 fn told(code: &str) -> Option<StoreError> {
     let (_, what, hint) = WORDS.into_iter().find(|(known, ..)| *known == code)?;
@@ -107,13 +110,20 @@ fn code_in(words: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether another connection may do better: to a new primary, or with other rights.
+/// Whether another connection may do better: to a new primary, with other rights, or because the store is put right when
+/// one is made.
 pub(super) fn wants_another(error: &RedisError) -> bool {
     error.is_connection_dropped()
         || error.is_io_error()
-        || words(error)
-            .and_then(|words| code_in(&words))
-            .is_some_and(|code| ["READONLY", "MASTERDOWN", "NOAUTH", "NOPERM"].contains(&code))
+        || words(error).is_some_and(|words| {
+            is_log_ahead(&words)
+                || code_in(&words).is_some_and(|code| ["READONLY", "MASTERDOWN", "NOAUTH", "NOPERM"].contains(&code))
+        })
+}
+
+/// Whether a commit was stopped in its middle before this one, see `heal.lua`.
+fn is_log_ahead(words: &str) -> bool {
+    words.contains(LOG_AHEAD)
 }
 
 impl From<RedisError> for StoreError {
@@ -123,6 +133,9 @@ impl From<RedisError> for StoreError {
         if let Some(told) = words(&error).and_then(|words| told(code_in(&words)?)) {
             tracing::debug!(%error, "Redis refuses");
             return told;
+        }
+        if words(&error).is_some_and(|words| is_log_ahead(&words)) {
+            return Self::Unavailable("its log is ahead of its newest revision; that is put right now".to_owned());
         }
         match error.kind() {
             ErrorKind::Server(ServerErrorKind::ResponseError) => Self::Corrupt(error.to_string()),

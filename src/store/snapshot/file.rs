@@ -4,8 +4,13 @@
 //! zstd: rows of MessagePack. Numbers are of 32 bits, the least first. The CRC is of all of the chunk and of the CRC before
 //! it, the first of which is that of the line; so a chunk that is missing, moved or there twice is noticed where it is. `L`
 //! has events of the log, `R` records, and `E` is the end: how many there were, and the SHA-256 of everything before.
+//!
+//! What is read is believed only where it can have been in a store, see [`Sense`](sense::Sense).
 
 mod reader;
+mod sense;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::{collections::BTreeMap, io};
@@ -25,6 +30,11 @@ const VERSION: u64 = 1;
 const FORMAT: &str = "noah-snapshot";
 /// The longest payload that is believed; a row is no longer than a request's body may be.
 const LONGEST: u32 = 1 << 30;
+/// About how many bytes of rows a chunk has; with more than twice as many it has one row only.
+const CHUNK: usize = 1 << 20;
+/// What is longer than this has packed at least one byte for so many: a short file cannot ask for much memory.
+const LARGE: usize = 8 << 20;
+const RATIO: usize = 256;
 
 /// Why a file cannot be used.
 #[derive(Debug, Error)]

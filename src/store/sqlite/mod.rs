@@ -16,7 +16,7 @@ mod writer;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -31,6 +31,8 @@ use crate::primitives::{Commit, Committed, Denial, Event, Query, Reading};
 
 /// How long a connection waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
+/// How long it is tried to empty the WAL while others read from it.
+const SCRUB: Duration = Duration::from_secs(9);
 
 /// Records and their log in one SQLite file. Several processes may have it open.
 pub struct SqliteStore {
@@ -164,7 +166,7 @@ impl Store for SqliteStore {
         self.with_reader(|connection| {
             // Pages keep what was overwritten in the room that became free, and the WAL whole older pages.
             connection.execute_batch("VACUUM")?;
-            Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+            empty_wal(connection)
         })
         .await
     }
@@ -234,6 +236,25 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(connection)
+}
+
+/// Empties the WAL into the file. Whoever reads from it keeps it from being emptied, so this waits for them for a while.
+fn empty_wal(connection: &Connection) -> Result<(), StoreError> {
+    let begin = Instant::now();
+    loop {
+        // It waits by itself for those who read, and tells by its first column, and not by an error, that it did so in vain.
+        let is_busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if !is_busy {
+            return Ok(());
+        }
+        if begin.elapsed() > SCRUB {
+            let words =
+                "another process has been reading from its write-ahead log (the file that ends in -wal) all the time";
+            return Err(StoreError::Unavailable(words.to_owned()));
+        }
+        // For another checkpoint it does not wait.
+        std::thread::yield_now();
+    }
 }
 
 fn synchronous(durability: Durability) -> &'static str {

@@ -1,10 +1,10 @@
 //! Client certificates, and what the commands connect with.
 
-use noah::tls::PeerSubject;
+use noah::{primitives::Subject, tls::PeerSubject};
 use reqwest::Method;
 
 use super::*;
-use crate::support::{command, eventually};
+use crate::support::{certificates::brief, command, eventually, python};
 
 const SECRET: &str = "a-secret-of-at-least-32-characters";
 
@@ -71,8 +71,60 @@ async fn a_certificate_that_a_token_names_no_more_reads_no_more() {
     assert_eq!(answer.status, 401, "{}", answer.text());
 }
 
-/// The subject of a certificate, as we and as `openssl` have it.
-fn subject(subj: &str) -> (Option<String>, String) {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_counts_no_longer_than_it_is_good() {
+    let dir = certificates();
+    let secret = dir.path().join("bootstrap");
+    std::fs::write(&secret, "a-secret-of-at-least-32-characters").unwrap();
+    let authority = path(&dir, "authority.pem");
+    let flags = ["--tls-client-ca", &authority, "--access-loopback", "", "--bootstrap-token-file"];
+    let (noah, without) = server(&dir, &[&flags[..], &[secret.to_str().unwrap()]].concat()).await;
+    let token = r#"{"name":"deploy","policy":["write=//noah/ephemerals"],"subject":" cn = brief "}"#;
+    let made = without.request(reqwest::Method::PUT, "/tokens").body(token);
+    let made = Answer::of(made.bearer_auth("a-secret-of-at-least-32-characters")).await;
+    assert_eq!((made.status, made.json()["subject"].as_str()), (200, Some("CN=brief")), "{}", made.text());
+    brief(dir.path(), "brief", "authority", 12);
+    together(dir.path(), &["brief.pem", "brief.key"], "brief.id");
+    let client = trusting(&noah, &dir, Some("brief.id"));
+    client.put_ok("/ephemerals/a", "in time").await;
+    // On the same connection: none would be made with it any more.
+    eventually("it is over", || async {
+        let status = client.put("/ephemerals/a", "x").await.status;
+        assert!([200, 401].contains(&status), "{status}");
+        (status == 401).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_show_a_certificate_shows_it_each_time() {
+    let dir = certificates();
+    let resumed = |noah: &Noah| {
+        let port = noah.address().rsplit(':').next().unwrap().to_owned();
+        let mut script = python::script("tls_resume.py");
+        let output = script.args([port, path(&dir, "authority.pem"), path(&dir, "client.id")]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (noah, _) = server(&dir, &["--tls-client-ca", &path(&dir, "authority.pem")]).await;
+    assert_eq!(resumed(&noah), "TLSv1_2 False\nTLSv1_3 False\n");
+    let (noah, _) = server(&dir, &[]).await;
+    assert_eq!(resumed(&noah), "TLSv1_2 True\nTLSv1_3 True\n", "where nobody is asked for one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_of_a_subject_that_a_certificate_can_have() {
+    let noah = Noah::on(Backend::Sqlite).await;
+    for subject in ["nonsense", "CN=", "CN=a,XY=b", "/CN=web1/O=Example"] {
+        let refused =
+            noah.put("/tokens", format!(r#"{{"name":"t","policy":["read=//noah"],"subject":"{subject}"}}"#)).await;
+        assert_eq!(refused.status, 422, "{subject}: {}", refused.text());
+        assert!(refused.failure().contains("written CN=web1,O=Example"), "{}", refused.text());
+    }
+}
+
+/// The subject of a certificate, as we have it, and as `openssl` does as RFC 2253 would have it and with UTF-8.
+fn subject(subj: &str) -> (Option<String>, String, String) {
     let dir = tempfile::tempdir().unwrap();
     let openssl = |words: &[&str]| {
         let output = Command::new("openssl").current_dir(dir.path()).args(words).output().unwrap();
@@ -80,12 +132,16 @@ fn subject(subj: &str) -> (Option<String>, String) {
         output.stdout
     };
     let curve = "ec_paramgen_curve:P-256";
-    let words = ["req", "-x509", "-utf8", "-noenc", "-newkey", "ec", "-pkeyopt", curve, "-subj", subj];
+    let words =
+        ["req", "-x509", "-utf8", "-multivalue-rdn", "-noenc", "-newkey", "ec", "-pkeyopt", curve, "-subj", subj];
     openssl(&[&words[..], &["-out", "it.pem", "-keyout", "it.key"]].concat());
-    let told = openssl(&["x509", "-in", "it.pem", "-noout", "-subject", "-nameopt", "RFC2253,-esc_msb,utf8"]);
-    let told = String::from_utf8(told).unwrap();
+    let told = |form: &str| {
+        let told = openssl(&["x509", "-in", "it.pem", "-noout", "-subject", "-nameopt", form]);
+        String::from_utf8(told).unwrap().trim().trim_start_matches("subject=").to_owned()
+    };
     let der = openssl(&["x509", "-in", "it.pem", "-outform", "DER"]);
-    (PeerSubject::of(&der.into()).map(|subject| subject.0), told.trim().trim_start_matches("subject=").to_owned())
+    let ours = PeerSubject::of(&der.into()).and_then(|subject| subject.name().map(str::to_owned));
+    (ours, told("RFC2253"), told("RFC2253,-esc_msb,utf8"))
 }
 
 #[test]
@@ -96,9 +152,32 @@ fn a_subject_is_written_as_rfc_4514_has_it() {
         ("/DC=com/DC=example/UID=jane", "UID=jane,DC=example,DC=com"),
         (r"/O=Example, Inc./CN=a\+b", r"CN=a\+b,O=Example\, Inc."),
         ("/CN=Ünïcode", "CN=Ünïcode"),
+        ("/CN=a/emailAddress=a@example.com", "emailAddress=a@example.com,CN=a"),
+        ("/C=DE/ST=Hessen/L=X/street=A 1/title=Dr/GN=G/SN=S", "SN=S,GN=G,title=Dr,street=A 1,L=X,ST=Hessen,C=DE"),
+        ("/O=#1 =;<>/CN= a ", r"CN=\ a\ ,O=\#1 =\;\<\>"),
+        (
+            "/serialNumber=123/organizationIdentifier=VATDE-1/dnQualifier=q",
+            "dnQualifier=q,organizationIdentifier=VATDE-1,serialNumber=123",
+        ),
+        (
+            "/businessCategory=b/postalCode=1/jurisdictionC=DE/pseudonym=p",
+            "pseudonym=p,jurisdictionC=DE,postalCode=1,businessCategory=b",
+        ),
+        (
+            "/description=d/name=n/initials=i/generationQualifier=g/telephoneNumber=1",
+            "telephoneNumber=1,generationQualifier=g,initials=i,name=n,description=d",
+        ),
     ] {
-        let (ours, openssl) = subject(subj);
-        assert_eq!((ours.as_deref(), openssl.as_str()), (Some(wanted), wanted), "{subj}");
+        let (ours, openssl, utf8) = subject(subj);
+        assert_eq!((ours.as_deref(), utf8.as_str()), (Some(wanted), wanted), "{subj}");
+        assert_eq!(Subject::parse(&openssl).unwrap().as_str(), wanted, "{openssl}");
+    }
+    // What is of no name, and what stands beside each other in no order.
+    for subj in ["/1.2.3.4=xyz/CN=a", "/O=b+CN=a+UID=c/CN=d", "/CN=M\u{fc}ller+OU=\u{20ac}"] {
+        let (ours, openssl, utf8) = subject(subj);
+        for told in [openssl, utf8] {
+            assert_eq!(Some(Subject::parse(&told).unwrap().as_str()), ours.as_deref(), "{told}");
+        }
     }
     assert_eq!(subject("/").0, None, "without a subject it is nobody");
     assert_eq!(PeerSubject::of(&b"rubbish".to_vec().into()), None);

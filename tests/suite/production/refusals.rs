@@ -175,9 +175,9 @@ async fn full_of_connections() {
     works_again(&case.noah, "there is room again").await;
 }
 
-/// A right that is taken away stops what comes; nothing is begun with it.
+/// What a user may not is noticed where a connection is made, and so nothing is begun.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_that_may_not() {
+async fn a_user_that_may_not_any_more_when_it_connects_again() {
     let mut case = Case::new().await;
     let _: String = case.ask("ACL SETUSER noah -zadd");
     let _: u64 = case.ask("CLIENT KILL USER noah");
@@ -187,6 +187,52 @@ async fn a_user_that_may_not() {
     case.is_unable("refuses the user or the password").await;
     let _: String = case.ask("ACL SETUSER noah on");
     works_again(&case.noah, "the user may again").await;
+}
+
+/// A right that is taken away from a user at work stops a commit in its middle: its events are there, and no newest
+/// revision that counts them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_taken_from_a_user_at_work_stops_no_later_commit() {
+    let mut case = Case::new().await;
+    let before: u64 = case.ask("GET {noah}:head");
+    let _: String = case.ask("ACL SETUSER noah -set");
+    let stopped = refusal(&case.noah.put("/ephemerals/stopped", "x").await);
+    assert!(stopped.contains("may not do in Redis what Noah needs"), "{stopped}");
+    let heads: Vec<u64> = vec![case.ask("GET {noah}:head"), case.ask("XLEN {noah}:log")];
+    assert_eq!(heads, [before, before + 1], "the log is ahead");
+    case.is_unable("may not do in Redis what Noah needs").await;
+    let _: String = case.ask("ACL SETUSER noah +set");
+    works_again(&case.noah, "it may again").await;
+    case.is_whole().await;
+    assert!(case.noah.logs().contains("stopped a commit in its middle"), "{}", case.noah.logs());
+}
+
+/// The same state, met by a server at its start and by one that has been there all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_ahead_is_put_right_at_the_start_and_when_it_is_met() {
+    let mut case = Case::new().await;
+    case.noah.terminate();
+    let before: u64 = case.ask("GET {noah}:head");
+    let _: u64 = case.ask("DECR {noah}:head");
+    case.noah.start_again();
+    assert_eq!(case.noah.put_ok("/ephemerals/new", "x").await.revision(), before + 1, "at once");
+    for n in 0..2 {
+        let _: u64 = case.ask("DECR {noah}:head");
+        let met = refusal(&case.noah.put(&format!("/ephemerals/met{n}"), "x").await);
+        assert!(met.contains("The store is not available"), "{met}");
+        works_again(&case.noah, "it was put right").await;
+    }
+    case.is_whole().await;
+}
+
+impl Case {
+    /// The log has no hole, and its newest event is the newest revision.
+    async fn is_whole(&mut self) {
+        let log = self.noah.database.whole_log().await;
+        let revisions: Vec<u64> = log.iter().map(|event| event.revision).collect();
+        let head: u64 = self.ask("GET {noah}:head");
+        assert_eq!(revisions, (1..=head).collect::<Vec<_>>());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

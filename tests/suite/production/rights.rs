@@ -84,6 +84,29 @@ async fn without_any_of_its_rights_nothing_is_begun() {
     assert!(store.read(&[Query::Get(key)]).await.unwrap().revision <= 1);
 }
 
+/// To look through all keys is a right that only a restore needs: it is missed before the store is marked as incomplete.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_may_not_look_for_what_is_there_leaves_it_in_use() {
+    let mut database = Database::on(Backend::Redis).await;
+    let store = database.open().await;
+    let key = Key::stored("hosts/a").unwrap();
+    let plan = Plan::new(vec![Op::put(key.clone(), Edit::default().set("status", "up"))]);
+    store.commit(&plan.commit).await.unwrap();
+    let (_, file) = store::snapshot::save(store.as_ref(), Vec::new(), &|_| {}).await.unwrap();
+    store.close().await;
+    let path = database.dir().join("noah.snapshot");
+    std::fs::write(&path, file).unwrap();
+    let _: String = database.redis().ask(&["ACL", "SETUSER", "noah", "-scan"]);
+    let mut restore = crate::support::command();
+    restore.args(["snapshot", "restore", "--replace", "--store", &database.url()]).arg(&path);
+    let output = restore.output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && words.contains("may not do in Redis what Noah needs"), "{words}");
+    assert!(words.contains("\n  examples/noah.toml has the ACL rule") && !words.contains("store runs"), "{words}");
+    let store = store::open(&database.options(Durability::None)).await.expect("it is in use as before");
+    assert_eq!(store.read(&[Query::Get(key)]).await.unwrap().records().len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_has_its_number() {
     let redis = Redis::start();

@@ -194,6 +194,75 @@ async fn it_tells_what_it_did_and_leaves_nothing_half_done(mut noah: Noah) {
     assert_eq!(noah.see("/hosts").await.as_object().map(serde_json::Map::len), Some(1));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_file_is_not_replaced_by_one() {
+    let noah = Noah::on(Backend::Sqlite).await;
+    let dir = noah.database.dir();
+    let (target, link, pipe) = (dir.join("target"), dir.join("link"), dir.join("pipe"));
+    fs::write(&target, "as it was").unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for (file, words) in
+        [(&link, "is a symbolic link"), (&pipe, "is no regular file"), (&dir.to_owned(), "is no regular file")]
+    {
+        let before = fs::symlink_metadata(file).unwrap().file_type();
+        let (code, said) = failed(snapshot("save", file, &noah.database, &[]));
+        assert!(
+            code == Some(1) && said.contains(words) && said.contains("- to write the snapshot to stdout"),
+            "{said}"
+        );
+        assert_eq!(fs::symlink_metadata(file).unwrap().file_type(), before);
+    }
+    assert_eq!(fs::read_to_string(&target).unwrap(), "as it was");
+    done(snapshot("save", &target, &noah.database, &[]));
+}
+
+async fn what_comes_through_a_named_pipe_is_restored(mut noah: Noah) {
+    noah.put_ok("/hosts/h", r#"{"status":"up"}"#).await;
+    let (file, pipe) = (noah.database.dir().join("noah.snapshot"), noah.database.dir().join("pipe"));
+    done(snapshot("save", &file, &noah.database, &[]));
+    noah.terminate();
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for verb in ["restore", "inspect"] {
+        // It can be read once, as what a shell makes of `<(cat FILE)`.
+        let (bytes, to) = (fs::read(&file).unwrap(), pipe.clone());
+        let writer = std::thread::spawn(move || fs::write(to, bytes).unwrap());
+        let target = Database::on(noah.database.backend).await;
+        let mut reading = snapshot(verb, &pipe, &target, &[]);
+        if verb == "inspect" {
+            reading = command();
+            reading.args(["snapshot", "inspect"]).arg(&pipe).stdout(Stdio::piped()).stderr(Stdio::piped());
+        }
+        let said = done(reading);
+        assert!(said.contains("revision 1"), "{said}");
+        writer.join().unwrap();
+    }
+}
+
+async fn a_restore_that_is_stopped_while_it_reads_the_file_says_that_nothing_was_changed(noah: Noah) {
+    for n in 0..60 {
+        let data: Vec<u8> = (0..50_000).flat_map(|_| super::any(u64::MAX).to_le_bytes()).collect();
+        noah.put_ok(&format!("/ephemerals/{n}"), data).await;
+    }
+    let file = noah.database.dir().join("noah.snapshot");
+    done(snapshot("save", &file, &noah.database, &[]));
+    let target = Database::on(noah.database.backend).await;
+    let restore = snapshot("restore", &file, &target, &[]).spawn().unwrap();
+    let status = format!("/proc/{}/status", restore.id());
+    eventually("it listens to signals", || async {
+        let status = fs::read_to_string(&status).ok()?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+        (caught & 1 << (libc::SIGTERM - 1) != 0).then_some(())
+    })
+    .await;
+    crate::support::signal_pid(restore.id(), libc::SIGTERM);
+    let output = restore.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("told to stop; nothing was changed"), "{said}");
+    noah::store::open(&target.options(Durability::None)).await.expect("it can be used");
+}
+
 #[test]
 fn there_is_no_snapshot_of_a_store_that_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
@@ -222,4 +291,6 @@ on_both_stores!(Given:
     a_server_on_the_restored_store_delivers_what_was_still_to_be_delivered,
     a_restore_that_is_killed_leaves_a_store_that_says_so,
     it_tells_what_it_did_and_leaves_nothing_half_done,
+    what_comes_through_a_named_pipe_is_restored,
+    a_restore_that_is_stopped_while_it_reads_the_file_says_that_nothing_was_changed,
 );

@@ -4,7 +4,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Counts, Damage, END, EVENTS, End, FORMAT, Header, LONGEST, RECORDS, Rows, Summary, VERSION, chained, summary,
+    CHUNK, Counts, Damage, END, EVENTS, End, FORMAT, Header, LARGE, LONGEST, RATIO, RECORDS, Rows, Summary, VERSION,
+    chained, sense::Sense, summary,
 };
 use crate::store::{StoreError, snapshot::row};
 
@@ -16,6 +17,7 @@ pub(in crate::store::snapshot) struct Reader<R> {
     from: R,
     header: Header,
     counts: Counts,
+    sense: Sense,
     crc: u32,
     sha: Sha256,
     /// How many bytes were read,
@@ -52,7 +54,8 @@ impl<R: BufRead> Reader<R> {
         let crc = chained(0, &[], &line);
         let sha = Sha256::new_with_prefix(&line);
         let counts = Counts::default();
-        Ok(Self { from, header, counts, crc, sha, bytes, chunk: 0, begin: 0, summary: None })
+        let sense = Sense::of(&header).map_err(|words| Damage::Damaged { chunk: 0, at: 0, words: words.to_owned() })?;
+        Ok(Self { from, header, counts, sense, crc, sha, bytes, chunk: 0, begin: 0, summary: None })
     }
 
     /// How many bytes were read.
@@ -88,14 +91,25 @@ impl<R: BufRead> Reader<R> {
         if self.crc.to_le_bytes() != crc {
             return Err(self.damaged("its checksum is not that of its contents"));
         }
-        let rows =
-            zstd::bulk::decompress(&payload, length as usize).map_err(|error| self.damaged(&error.to_string()))?;
+        let rows = self.unpack(&payload, length as usize)?;
         match kind {
-            EVENTS => Ok(Some(Rows::Events(self.all(&rows, row::event, Counts::event)?))),
-            RECORDS => Ok(Some(Rows::Records(self.all(&rows, row::record, Counts::record)?))),
+            EVENTS => Ok(Some(Rows::Events(self.all(&rows, row::event, Counts::event, Sense::event)?))),
+            RECORDS => Ok(Some(Rows::Records(self.all(&rows, row::record, Counts::record, Sense::record)?))),
             END => self.end(&rows, &sha.finalize()).map(|()| None),
             _ => Err(self.damaged("it is of an unknown kind")),
         }
+    }
+
+    /// The rows of a payload, if they are as long as they should be.
+    fn unpack(&self, payload: &[u8], length: usize) -> Result<Vec<u8>, Damage> {
+        if length > LARGE && length / RATIO > payload.len() {
+            return Err(self.damaged("it is packed closer than noah packs"));
+        }
+        let rows = zstd::bulk::decompress(payload, length).map_err(|error| self.damaged(&error.to_string()))?;
+        if rows.len() != length {
+            return Err(self.damaged("it is shorter than it says"));
+        }
+        Ok(rows)
     }
 
     fn all<T>(
@@ -103,12 +117,17 @@ impl<R: BufRead> Reader<R> {
         mut rows: &[u8],
         read: impl Fn(&mut &[u8]) -> Result<T, StoreError>,
         count: impl Fn(&mut Counts, &T),
+        judge: impl Fn(&mut Sense, &T) -> Result<(), &'static str>,
     ) -> Result<Vec<T>, Damage> {
-        let mut all = Vec::new();
+        let (mut all, is_one) = (Vec::new(), rows.len() > 2 * CHUNK);
         while !rows.is_empty() {
             let row = read(&mut rows).map_err(|error| self.damaged(&error.to_string()))?;
+            judge(&mut self.sense, &row).map_err(|words| self.damaged(words))?;
             count(&mut self.counts, &row);
             all.push(row);
+            if is_one && !rows.is_empty() {
+                return Err(self.damaged("it has more rows than one, and is too long for that"));
+            }
         }
         Ok(all)
     }
@@ -118,6 +137,7 @@ impl<R: BufRead> Reader<R> {
         if end.sha256 != sha256 {
             return Err(self.damaged("the SHA-256 of the file is another one"));
         }
+        self.sense.end().map_err(|words| self.damaged(words))?;
         if end.counts != self.counts {
             return Err(self.damaged("it tells of other records than there are"));
         }

@@ -3,16 +3,18 @@ use std::io::{self, Write};
 use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
 
-use super::{Counts, END, EVENTS, End, Header, LONGEST, RECORDS, Summary, chained, frame, summary};
+use super::{
+    CHUNK, Counts, END, EVENTS, End, Header, LARGE, LONGEST, RATIO, RECORDS, Summary, chained, frame, summary,
+};
 use crate::{
     primitives::Event,
     store::{Kept, snapshot::row},
 };
 
-/// About how many bytes of rows a chunk has.
-const CHUNK: usize = 1 << 20;
 /// How hard zstd tries.
 const LEVEL: i32 = 3;
+/// What a frame of zstd begins with that is passed over.
+const SKIPPED: u32 = 0x184d_2a50;
 
 /// Writes a file. What it does waits for the disk.
 pub(in crate::store::snapshot) struct Writer<W> {
@@ -84,7 +86,10 @@ impl<W: Write> Writer<W> {
         if self.rows.is_empty() {
             return Ok(());
         }
-        let payload = zstd::bulk::compress(&self.rows, LEVEL)?;
+        let mut payload = zstd::bulk::compress(&self.rows, LEVEL)?;
+        if self.rows.len() > LARGE {
+            pad(&mut payload, self.rows.len().div_ceil(RATIO));
+        }
         let short = |length: usize| u32::try_from(length).ok().filter(|length| *length <= LONGEST);
         let (Some(packed), Some(length)) = (short(payload.len()), short(self.rows.len())) else {
             return Err(io::Error::other("a record is too long for a snapshot"));
@@ -102,5 +107,15 @@ impl<W: Write> Writer<W> {
         self.sha.update(bytes);
         self.bytes += bytes.len() as u64;
         self.out.write_all(bytes)
+    }
+}
+
+/// Makes a payload at least so long, by a frame of zstd that is passed over.
+fn pad(payload: &mut Vec<u8>, length: usize) {
+    let lacking = length.saturating_sub(payload.len());
+    if lacking > 0 {
+        payload.extend_from_slice(&SKIPPED.to_le_bytes());
+        payload.extend_from_slice(&u32::try_from(lacking).unwrap_or(u32::MAX).to_le_bytes());
+        payload.resize(payload.len() + lacking, 0);
     }
 }
