@@ -2,6 +2,7 @@
 //! [`resource`]; what each of them takes and answers is in [`describe`], by a `match` over all resources, so that a new
 //! route does not compile until it is described.
 
+mod answers;
 mod describe;
 mod parameters;
 mod schemas;
@@ -12,7 +13,6 @@ use serde_json::{Map, Value, json};
 
 use self::describe::{Described, describe};
 use super::{
-    error::STATUSES,
     rights::is_open,
     routes::{Resource, Verb, resource},
     target::Path,
@@ -102,19 +102,25 @@ fn document() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             "description": "A registry that machines write to with curl, that remembers what changed, and that makes \
-                            the right commands run because of it.",
+                            the right commands run because of it. A method that a path does not have is answered \
+                            with 405.",
         },
         "paths": paths,
         "components": {
             "schemas": schemas::shared(),
-            "responses": responses(),
+            "responses": answers::failures(),
+            "headers": answers::headers(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "basic": {"type": "http", "scheme": "basic", "description": "The token is the password."},
+                "certificate": {
+                    "type": "mutualTLS",
+                    "description": "A client certificate, where the server asks for one; a token names its subject.",
+                },
             },
         },
         // What a request without a token may do is a setting.
-        "security": [{}, {"bearer": []}, {"basic": []}],
+        "security": [{}, {"bearer": []}, {"basic": []}, {"certificate": []}],
     })
 }
 
@@ -146,22 +152,19 @@ fn item(path: &str) -> Value {
 }
 
 fn operation(verb: Verb, path: &str, resource: &Resource) -> Value {
-    let Described { summary, answer, body } = describe(verb, resource);
-    let mut responses: Map<String, Value> = STATUSES
-        .iter()
-        .filter(|(status, _)| may_answer(verb, resource, *status))
-        .map(|(status, _)| (status.to_string(), json!({"$ref": format!("#/components/responses/{status}")})))
-        .collect();
-    responses.insert("200".to_owned(), answer);
-    if verb == Verb::Get {
-        responses.insert("304".to_owned(), json!({"description": "It is as If-None-Match says."}));
-    }
+    let Described { summary, content, body } = describe(verb, resource);
+    let parameters = parameters::of(verb, resource);
+    let waits = parameters.iter().any(|parameter| parameter["name"] == "wait");
     let mut operation = json!({
         "operationId": name(verb, path),
         "summary": summary,
-        "parameters": parameters::of(verb, resource),
-        "responses": responses,
+        "parameters": parameters,
+        "responses": answers::of(verb, resource, content, waits),
     });
+    if is_open(resource) {
+        // What is shown is not looked at.
+        operation["security"] = json!([]);
+    }
     if let Some(body) = body {
         operation["requestBody"] = body;
     }
@@ -173,28 +176,6 @@ fn name(verb: Verb, path: &str) -> String {
     let words = path.split(['/', '.']).map(|word| word.trim_matches(['{', '}'])).filter(|word| !word.is_empty());
     let verb = verb.as_str().to_lowercase();
     [verb.as_str()].into_iter().chain(words).collect::<Vec<_>>().join("_")
-}
-
-/// Whether a request can be answered with a status of the table of errors.
-fn may_answer(verb: Verb, resource: &Resource, status: u16) -> bool {
-    let is_write = verb != Verb::Get;
-    match status {
-        405 => false,
-        // The document itself is for everybody.
-        401 | 403 | 429 => !is_open(resource),
-        408 | 409 | 412 | 413 => is_write,
-        410 => matches!(resource, Resource::Events),
-        415 => verb == Verb::Post,
-        _ => true,
-    }
-}
-
-fn responses() -> Value {
-    let one = |(status, why): &(u16, &str)| {
-        let content = json!({"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}});
-        (status.to_string(), json!({"description": why, "content": content}))
-    };
-    Value::Object(STATUSES.iter().map(one).collect())
 }
 
 #[cfg(test)]

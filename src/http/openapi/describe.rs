@@ -15,8 +15,8 @@ use crate::{
 pub struct Described {
     /// What it does.
     pub summary: &'static str,
-    /// What it answers with 200.
-    pub answer: Value,
+    /// What it answers when it was done, by media type.
+    pub content: Value,
     /// What its body is; `None` when it has none.
     pub body: Option<Value>,
 }
@@ -29,18 +29,11 @@ pub fn describe(verb: Verb, resource: &Resource) -> Described {
         Verb::Delete => delete(resource),
         Verb::Post => ("Does several operations, or none of them.", transaction()),
     };
-    Described { summary, answer: answer(schema), body: body(verb, resource) }
+    Described { summary, content: in_json(schema), body: body(verb, resource) }
 }
 
-/// An answer in JSON.
-fn answer(schema: Value) -> Value {
-    with_content(json!({"application/json": {"schema": schema}}))
-}
-
-fn with_content(content: Value) -> Value {
-    let revision = json!({"schema": number(), "description": "The revision of the record, or of the store."});
-    let etag = json!({"schema": string(), "description": "The record's revision in quotes, where it is one record."});
-    json!({"description": "Done.", "headers": {"Noah-Revision": revision, "ETag": etag}, "content": content})
+fn in_json(schema: Value) -> Value {
+    json!({"application/json": {"schema": schema}})
 }
 
 /// Bytes as they are.
@@ -49,7 +42,7 @@ fn any(media_types: &[&str]) -> Value {
 }
 
 fn get(resource: &Resource) -> Described {
-    let one = |summary, schema| Described { summary, answer: answer(schema), body: None };
+    let one = |summary, schema| Described { summary, content: in_json(schema), body: None };
     let whole = |collection| record(collection, Frame::Whole);
     match resource {
         Resource::Index => {
@@ -60,18 +53,14 @@ fn get(resource: &Resource) -> Described {
                 ("redis_version", string()),
                 ("resources", map(link)),
             ])});
-            Described {
-                summary: "What there is, for people or for programs.",
-                answer: with_content(content),
-                body: None,
-            }
+            Described { summary: "What there is, for people or for programs.", content, body: None }
         }
         Resource::Version => one("Its version.", object([("noah_version", string()), ("redis_version", string())])),
         Resource::Health => one("Whether it runs.", object([("status", words(&["ok"]))])),
         Resource::Ready => one("Whether it can work.", object([("status", words(&["ready"]))])),
         Resource::Metrics => Described {
             summary: "How it does, for Prometheus.",
-            answer: with_content(any(&["text/plain", "application/openmetrics-text"])),
+            content: any(&["text/plain", "application/openmetrics-text"]),
             body: None,
         },
         Resource::OpenApi => one("This document.", json!({"type": "object"})),
@@ -81,11 +70,7 @@ fn get(resource: &Resource) -> Described {
             let mut content = any(&["text/event-stream"]);
             let page = object([("events", list(shared_schema("Event"))), ("next", number())]);
             content["application/json"] = json!({"schema": page});
-            Described {
-                summary: "What changed, in order: a page, or a stream.",
-                answer: with_content(content),
-                body: None,
-            }
+            Described { summary: "What changed, in order: a page, or a stream.", content, body: None }
         }
         Resource::Snapshot => one(
             "Everything, as it is at one revision.",
@@ -104,15 +89,13 @@ fn get(resource: &Resource) -> Described {
             content["application/json"] = json!({"schema": {}});
             Described {
                 summary: "A configuration: as JSON for those who take that, else its body.",
-                answer: with_content(content),
+                content,
                 body: None,
             }
         }
-        Resource::Ephemeral(_) => Described {
-            summary: "The data of an ephemeral.",
-            answer: with_content(any(&["application/octet-stream"])),
-            body: None,
-        },
+        Resource::Ephemeral(_) => {
+            Described { summary: "The data of an ephemeral.", content: any(&["application/octet-stream"]), body: None }
+        }
         Resource::Watch(_) => one("A watch, and how it does.", shared_schema("Watch")),
         Resource::Letters(_, None) => one("What a watch has given up.", list(shared_schema("DeadLetter"))),
         Resource::Letters(_, Some(_)) => one("One of them.", shared_schema("DeadLetter")),

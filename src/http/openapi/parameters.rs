@@ -2,10 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::schemas::{number, status, string, uuid, words};
+use super::{
+    answers::{has_tag, is_conditional, makes_one},
+    schemas::{number, status, string, uuid, words},
+};
 use crate::{
     http::routes::{Resource, Verb},
-    primitives::{Collection, EphemeralPath, Name},
+    primitives::{Collection, EphemeralPath, LINKABLE, Name},
 };
 
 /// The variable places of a path.
@@ -23,7 +26,8 @@ pub fn of_path(path: &str) -> Value {
             };
             let mut parameter = json!({"name": name, "in": "path", "required": true, "schema": schema});
             if name == "path" {
-                parameter["description"] = "Any number of segments; a slash may also be written %2F.".into();
+                parameter["description"] = "Any number of segments; a slash may also be written %2F. In a write the last of several is not tag, \
+                     link or watch.".into();
             }
             parameter
         })
@@ -31,16 +35,25 @@ pub fn of_path(path: &str) -> Value {
 }
 
 /// What a verb takes besides.
-pub fn of(verb: Verb, resource: &Resource) -> Value {
+pub fn of(verb: Verb, resource: &Resource) -> Vec<Value> {
     let mut all = match verb {
         Verb::Get => of_get(resource),
         Verb::Put | Verb::Delete => of_change(verb, resource),
         Verb::Post => vec![],
     };
+    if verb == Verb::Get && has_tag(verb, resource) {
+        all.push(header("If-None-Match", "The ETags that the client has."));
+    }
+    if is_conditional(verb, resource) {
+        all.push(header("If-Match", "Only if the record has this ETag."));
+    }
+    if makes_one(verb, resource) {
+        all.push(header("If-None-Match", "*: only if there is no such record."));
+    }
     if verb != Verb::Get {
         all.push(header("Noah-Cause", "What led to it: the ids of runs and events, separated by spaces."));
     }
-    all.into()
+    all
 }
 
 fn of_get(resource: &Resource) -> Vec<Value> {
@@ -100,7 +113,6 @@ fn of_get(resource: &Resource) -> Vec<Value> {
         | Resource::Ephemeral(_) => {
             let mut waits = waits();
             waits.push(query("until", string(), "With wait: until its value is this."));
-            waits.push(header("If-None-Match", "The ETags that the client has."));
             waits
         }
         Resource::Application(_)
@@ -113,13 +125,19 @@ fn of_get(resource: &Resource) -> Vec<Value> {
 }
 
 fn of_list(kind: Collection) -> Vec<Value> {
+    if matches!(kind, Collection::Tags | Collection::Locks) {
+        // Given whole.
+        return waits();
+    }
     let mut all = vec![
         query("limit", between(1, 100_000), "The most records of a page."),
-        query("tag", string(), "Only what carries this tag; may be given several times."),
         wait(),
         query("after", string(), "The name behind which the page begins; with wait, a revision."),
         absent(),
     ];
+    if LINKABLE.contains(&kind) {
+        all.push(query("tag", string(), "Only what carries this tag; may be given several times."));
+    }
     match kind {
         Collection::Hosts | Collection::Services => {
             all.push(query("status", status(), "Only those of this status."));
@@ -135,13 +153,9 @@ fn of_list(kind: Collection) -> Vec<Value> {
 fn of_change(verb: Verb, resource: &Resource) -> Vec<Value> {
     let ttl = || query("ttl", string(), "How long it lives, like 30s: 500ms to 30d.");
     let session = || query("session", uuid(), "The session that it is tied to.");
-    let mut all = match (verb, resource) {
+    match (verb, resource) {
         (Verb::Put, Resource::Lock(_)) => {
-            return vec![
-                required(session()),
-                query("slots", between(1, 1_000), "How many may hold it at a time."),
-                wait(),
-            ];
+            vec![required(session()), query("slots", between(1, 1_000), "How many may hold it at a time."), wait()]
         }
         (Verb::Delete, Resource::Lock(_)) => vec![required(session())],
         (
@@ -157,10 +171,7 @@ fn of_change(verb: Verb, resource: &Resource) -> Vec<Value> {
         }
         (_, Resource::All(Collection::Watches) | Resource::WatchOn(_) | Resource::Watch(_)) => vec![session()],
         _ => vec![],
-    };
-    all.push(header("If-Match", "Only if the record has this ETag."));
-    all.push(header("If-None-Match", "*: only if there is no such record."));
-    all
+    }
 }
 
 fn waits() -> Vec<Value> {
