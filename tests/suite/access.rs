@@ -4,7 +4,7 @@ mod commands;
 mod first;
 mod held;
 mod others;
-mod routes;
+pub mod routes;
 mod seen;
 mod tokens;
 mod withheld;

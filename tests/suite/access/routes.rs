@@ -172,6 +172,11 @@ fn rows() -> Vec<Row> {
         .collect()
 }
 
+/// An example of each route's request: its verb, its path as the document has it, its target and its body.
+pub fn examples() -> Vec<(&'static str, &'static str, String, &'static str)> {
+    rows().into_iter().map(|row| (row.verb, row.path, row.target, row.body)).collect()
+}
+
 impl Needs {
     fn copy(&self) -> Self {
         match *self {
@@ -337,7 +342,7 @@ async fn has_every_route(guarded: &Guarded, rows: &[Row]) {
 }
 
 /// Makes all that the rows are about.
-async fn populate(admin: &Client) {
+pub async fn populate(admin: &Client) {
     admin.put_ok("/services/s1/h1", SERVICE).await;
     admin.put_ok("/applications/a1/configurations/c1", CONFIGURATION).await;
     admin.put_ok("/ephemerals/e1", "x").await;
