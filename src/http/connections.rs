@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    io::Write,
     net::SocketAddr,
     sync::{
         Arc,
@@ -75,15 +76,15 @@ impl Connections {
 }
 
 /// Says why a connection is closed, as far as that takes no time. What the client has sent is not read.
-pub fn refuse(io: &TcpStream) {
+pub fn refuse(io: TcpStream) {
     let body = failure_body("Too many connections", Some("close some that are idle, or try again in a moment"));
     let head = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {JSON}\r\ncontent-length: {}\r\nretry-after: 1\r\n\
          connection: close\r\n\r\n",
         body.len()
     );
-    // A new connection has room for it; who does not get it sees that it is closed.
-    let _ = io.try_write(&[head, body].concat().into_bytes());
+    // A new connection has room for it, which nobody has told the runtime yet; who does not get it sees that it is closed.
+    let _ = io.into_std().and_then(|mut io| io.write(&[head, body].concat().into_bytes()));
 }
 
 /// How many there may be, and of one source, when so many files may be open.

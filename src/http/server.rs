@@ -299,7 +299,7 @@ fn serve(
                 async move {
                     let Some(seat) = seat else {
                         if !incoming.is_tls() {
-                            connections::refuse(&io);
+                            connections::refuse(io);
                         }
                         return Err(io::Error::from(io::ErrorKind::ConnectionRefused).into());
                     };

@@ -96,7 +96,7 @@ async fn who_gives_up_says_what_was_refused(on: On) {
         ("session run", "true"),
         ("lock l --wait 1s", "true"),
         ("lock l", "true"),
-        ("converged --wait 1s", ""),
+        ("converged //noah --wait 1s", ""),
         ("watch tail //noah", ""),
         ("get hosts", ""),
     ] {
