@@ -27,7 +27,7 @@ use std::{
 
 use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::{sync::Notify, task::AbortHandle, time::timeout};
 
 use super::{Store, StoreError};
 use crate::primitives::{Collection, Key, Query, Record};
@@ -53,6 +53,8 @@ struct Kept {
     records: Cache<Key, Arc<Held>, Weight>,
     known: Known,
     counts: Counts,
+    /// How many commits are under way.
+    committing: AtomicU64,
     /// Somebody could have been answered from memory if more of the log were known.
     behind: Arc<Notify>,
     follower: OnceLock<AbortHandle>,
@@ -135,6 +137,7 @@ impl Hot {
             records: Cache::with_weighter(bytes / 2048, bytes as u64, Weight),
             known: Known::new(),
             counts: Counts::default(),
+            committing: AtomicU64::new(0),
             behind: Arc::default(),
             follower: OnceLock::new(),
         });
@@ -144,15 +147,13 @@ impl Hot {
             let mut head = hot.store.head();
             let follow = async move {
                 loop {
-                    tokio::select! {
-                        () = behind.notified() => {}
-                        changed = head.changed() => if changed.is_err() { return },
-                    }
-                    // Commits of this process tell of themselves, and others here may be reading the log.
-                    tokio::time::sleep(ON_THEIR_WAY).await;
+                    let is_wanted = tokio::select! {
+                        () = behind.notified() => true,
+                        changed = head.changed() => if changed.is_err() { return } else { false },
+                    };
                     let Some(hot) = here.upgrade() else { return };
                     let newest = *head.borrow_and_update();
-                    hot.catch_up(newest).await;
+                    hot.catch_up(newest, is_wanted).await;
                 }
             };
             kept.follower.get_or_init(|| tokio::spawn(follow).abort_handle());
@@ -196,10 +197,22 @@ impl Hot {
         Ok(Found::Here(held))
     }
 
-    /// Reads what is missing of the log, as far as it is to be had.
-    async fn catch_up(&self, newest: u64) {
+    /// Reads what is missing of the log, as far as it is to be had. Commits of this process tell of themselves, and others
+    /// here may be reading the log, so that is done only where no more is heard; and where nobody waits for it
+    /// (`is_wanted`), only when no commit is under way.
+    async fn catch_up(&self, newest: u64, mut is_wanted: bool) {
         let Some(kept) = &self.kept else { return };
-        while let Some((through, wanted)) = kept.known.missing(newest) {
+        while let Some((before, _)) = kept.known.missing(newest) {
+            if is_wanted {
+                tokio::time::sleep(ON_THEIR_WAY).await;
+            } else if timeout(ON_THEIR_WAY, kept.behind.notified()).await.is_ok() {
+                is_wanted = true;
+                continue;
+            }
+            let Some((through, wanted)) = kept.known.missing(newest) else { return };
+            if through > before || (!is_wanted && kept.committing.load(Relaxed) > 0) {
+                continue;
+            }
             if kept.records.is_empty() || wanted - through > FAR {
                 kept.clear();
                 return;

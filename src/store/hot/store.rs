@@ -1,11 +1,13 @@
 //! What goes through to the store: each answer is looked at for what it tells of the log.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::{
     super::{Beat, Copied, Cursor, Holdings, Keep, Load, Page, Store, StoreError, Swept, Trimmed, Version, Window},
-    Hot,
+    Hot, Kept,
     known::Asked,
 };
 use crate::primitives::{Commit, Committed, Denial, Event, Query, Reading};
@@ -30,10 +32,27 @@ impl Hot {
     }
 }
 
+/// A commit that is under way, until it is dropped.
+struct UnderWay<'k>(&'k Kept);
+
+impl<'k> UnderWay<'k> {
+    fn begin(kept: &'k Kept) -> Self {
+        kept.committing.fetch_add(1, Relaxed);
+        Self(kept)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.committing.fetch_sub(1, Relaxed);
+    }
+}
+
 #[async_trait]
 impl Store for Hot {
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         let asked = self.ask();
+        let _under_way = self.kept.as_ref().map(UnderWay::begin);
         let done = self.store.commit(commit).await;
         match (&done, &self.kept) {
             (_, None) => {}

@@ -19,6 +19,10 @@ async fn the_bound() {
     tokio::time::sleep(Duration::from_millis(51)).await;
 }
 
+async fn is_ready(noah: &Noah) {
+    eventually("it has its store", || async { (noah.get("/readyz").await.status == 200).then_some(()) }).await;
+}
+
 async fn what_another_server_wrote_is_read_within_the_bound(two: Two) {
     for n in 0..15 {
         let value = n.to_string();
@@ -116,7 +120,7 @@ async fn nothing_is_answered_that_a_redis_has_lost() {
         from_memory(&noah, E).await;
         from_memory(&noah, &format!("/ephemerals/lost{n}")).await;
         noah.database.redis().restart();
-        eventually("it is back", || async { (noah.get("/readyz").await.status == 200).then_some(()) }).await;
+        is_ready(&noah).await;
         assert_eq!(noah.get(E).await.text(), "saved");
         assert_eq!(noah.get(&format!("/ephemerals/lost{n}")).await.status, 404);
         // The same revisions, for something else.
@@ -126,7 +130,7 @@ async fn nothing_is_answered_that_a_redis_has_lost() {
         assert_eq!(from_memory(&noah, E).await.text(), "saved");
         noah.delete("/ephemerals/other").await;
         noah.database.redis().restart();
-        eventually("it is back", || async { (noah.get("/readyz").await.status == 200).then_some(()) }).await;
+        is_ready(&noah).await;
     }
 }
 
@@ -150,6 +154,7 @@ async fn nothing_is_answered_of_a_redis_that_was_emptied() {
 async fn nothing_is_answered_that_a_failover_has_lost() {
     let set = Replicated::named().await;
     let noah = Noah::start(Database::at(set.store()).await, &["--no-agents"]);
+    is_ready(&noah).await;
     noah.put_ok(E, "both").await;
     eventually("the replicas have it", || async { set.in_step(0).then_some(()) }).await;
     set.promote(1);
@@ -157,6 +162,7 @@ async fn nothing_is_answered_that_a_failover_has_lost() {
         noah.put_ok(E, format!("lost {n}")).await;
     }
     let elsewhere = Noah::start(Database::at(set.nodes[1].store()).await, &["--no-agents"]);
+    is_ready(&elsewhere).await;
     elsewhere.put_ok(E, "kept").await;
     for n in 0..5 {
         elsewhere.put_ok(&format!("/ephemerals/more{n}"), "x").await;

@@ -95,7 +95,7 @@ fn another_history_is_noticed_by_an_event_that_is_another_one() {
 fn another_history_is_noticed_by_a_store_that_is_behind_and_by_another_generation() {
     let known = Known::new();
     let mark = read(&known, "a", 5);
-    read(&known, "b", 4);
+    known.told(&known.ask(0), 4, 0);
     assert_eq!(known.judge(&mark, 0), Verdict::Changed, "it has less than it had");
     let mark = read(&known, "a", 4);
     assert_eq!(known.judge(&mark, 0), Verdict::Current);
