@@ -56,6 +56,8 @@ pub(super) struct Known {
 struct State {
     /// Whether `through` is anything yet.
     begun: bool,
+    /// Where it began. Events up to there have stamped nothing.
+    base: u64,
     /// Revisions beyond `through` that have stamped their keys.
     ahead: BTreeSet<u64>,
     /// The oldest revision of the store that `through` has yet to reach, and when it was asked for.
@@ -147,7 +149,7 @@ impl Known {
             self.carried(newest);
         } else if !state.begun {
             // Nothing is kept yet, so there is nothing that an event up to here could have changed.
-            state.begun = true;
+            (state.begun, state.base) = (true, newest);
             self.through.store(newest, Release);
             self.proven.store(asked.at, Release);
         } else if self.through.load(Acquire) >= newest {
@@ -252,8 +254,10 @@ impl Known {
     /// The mark of a record that was read; `None` when that is too old already. `told` is whether events tell all that may
     /// become of it.
     pub(super) fn mark(&self, asked: &Asked, revision: u64, key: &Key, told: bool) -> Option<Mark> {
-        let is_same = asked.epoch == self.epoch.load(Acquire);
-        is_same.then(|| Mark { epoch: asked.epoch, revision, at: asked.at, stamp: stamp(key), told })
+        let state = self.state();
+        // A read that was under way when all began may be of before that.
+        let is_known = asked.epoch == self.epoch.load(Acquire) && state.begun && revision >= state.base;
+        is_known.then(|| Mark { epoch: asked.epoch, revision, at: asked.at, stamp: stamp(key), told })
     }
 
     /// Whether what was read then is what the store has. What that is worth:
@@ -292,8 +296,10 @@ impl Known {
     }
 
     fn now(&self) -> u64 {
+        // In unit tests it stands still, so that how fast they run decides nothing.
+        let elapsed = if cfg!(test) { Duration::ZERO } else { self.start.elapsed() };
         // Never 0, which is never.
-        nanos(self.start.elapsed()).saturating_add(1)
+        nanos(elapsed).saturating_add(1)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

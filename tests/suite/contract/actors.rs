@@ -45,7 +45,11 @@ async fn events_from_before_there_were_actors_have_none(mut case: Case) {
     case.store.close().await;
     if case.database.backend == Backend::Sqlite {
         let file = rusqlite::Connection::open(case.database.file()).unwrap();
-        file.execute_batch("ALTER TABLE events DROP COLUMN actor; DROP TABLE denials").unwrap();
+        file.execute_batch(
+            "ALTER TABLE events DROP COLUMN actor; DROP TABLE denials; DROP TABLE counts;
+                 DROP TRIGGER member_joined; DROP TRIGGER member_left",
+        )
+        .unwrap();
     }
     set_schema(&mut case.database, 4);
     case.store = case.database.open().await;

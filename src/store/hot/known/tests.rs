@@ -71,6 +71,17 @@ fn what_somebody_was_told_of_has_to_be_known() {
 }
 
 #[test]
+fn a_read_that_was_under_way_when_all_began_is_not_kept() {
+    let known = Known::new();
+    let asked = known.ask(0);
+    // Another one is answered before, when there were two more events, of which one may be of the key.
+    assert_eq!(known.judge(&read(&known, "b", 7), 0), Verdict::Current);
+    known.told(&asked, 5, 0);
+    assert!(known.mark(&asked, 5, &key("a"), true).is_none());
+    assert!(known.mark(&asked, 7, &key("a"), true).is_some());
+}
+
+#[test]
 fn a_read_that_comes_late_does_not_pass_for_what_is_known_by_then() {
     let known = Known::new();
     read(&known, "b", 5);
