@@ -138,13 +138,14 @@ async fn one_source_leaves_room_for_others() {
     for _ in 0..8 {
         idle.push(Raw::connect(noah.address()).await);
     }
+    let other = noah.client().from([127, 0, 0, 2].into());
+    eventually("all have their places", || async { (gauge(&other, "connections").await == 9).then_some(()) }).await;
     // The ninth of this source is told why, and closed.
     let mut ninth = Raw::connect(noah.address()).await;
     let answer = ninth.answer().await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
     assert_eq!(answer.failure(), "Too many connections");
     assert!(ninth.is_closed_within(PATIENCE).await);
-    let other = noah.client().from([127, 0, 0, 2].into());
     assert_eq!(other.get("/whoami").await.status, 200);
     // There is one of it; three more are all there may be.
     let mut others = Vec::new();
