@@ -1,6 +1,7 @@
 use serde::{Serialize, Serializer, ser::SerializeMap};
+use uuid::Uuid;
 
-use super::{Action, Actor, Cause, Collection, Frame, Record, View, rfc3339};
+use super::{Action, Actor, Cause, Collection, Frame, Key, Record, View, rfc3339};
 
 /// What one record's change looked like. The log is made of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,31 @@ impl Event {
     #[must_use]
     pub fn segments(&self) -> Vec<String> {
         self.record.segments()
+    }
+}
+
+/// What tells an event from another one with the same revision: a store that lost its last commits gives their
+/// revisions out again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    revision: u64,
+    time: i64,
+    key: Key,
+    id: Uuid,
+}
+
+impl Mark {
+    /// The mark of an event.
+    #[must_use]
+    pub fn of(event: &Event) -> Self {
+        let Event { revision, time, record, .. } = event;
+        Self { revision: *revision, time: *time, key: record.key.clone(), id: record.id }
+    }
+
+    /// The revision of the event.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 }
 

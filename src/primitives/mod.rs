@@ -48,7 +48,7 @@ pub use change::{Action, Applied, Check, Commit, Committed, Edit, Hold, Op, Plan
 pub use denial::{Denial, DenialJson};
 pub use endpoint::Endpoint;
 pub use error::Error;
-pub use event::{Event, EventJson};
+pub use event::{Event, EventJson, Mark};
 pub use header::header;
 pub use json::{Frame, LINKABLE, View, millis, rfc3339};
 pub use key::{Collection, Key, decode_segment, encode_segment};

@@ -5,11 +5,10 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot};
-use uuid::Uuid;
 
 use super::{message::Message, metrics::Census, owner::Holder, registry::Registry, takeover::Replay, worker::Shared};
 use crate::{
-    primitives::{Action, Collection, Event, Hold, Key, Query, watch},
+    primitives::{Action, Collection, Event, Hold, Mark, Query, watch},
     store::StoreError,
 };
 
@@ -41,19 +40,13 @@ pub(super) struct Dispatch {
     pub(super) moved_along: (u64, Instant),
 }
 
-/// What tells an event from another one with the same revision: a store that lost its last commits gives their
-/// revisions out again.
+/// How far one step came.
 #[derive(PartialEq, Eq)]
-pub(super) struct Mark(u64, i64, Key, Uuid);
-
-impl Mark {
-    pub(super) fn revision(&self) -> u64 {
-        self.0
-    }
-
-    pub(super) fn of(event: &Event) -> Self {
-        Self(event.revision, event.time, event.record.key.clone(), event.record.id)
-    }
+pub(super) enum Read {
+    /// There may be more of the log.
+    More,
+    /// What comes next is not committed yet.
+    Everything,
 }
 
 impl Dispatch {
@@ -88,7 +81,8 @@ impl Dispatch {
                 self.tell(answer);
             }
             match self.step().await {
-                Ok(0) => {
+                Ok(Read::More) => {}
+                Ok(Read::Everything) => {
                     self.move_along_in_time();
                     tokio::select! {
                         open = head.changed() => if open.is_err() { return },
@@ -99,7 +93,6 @@ impl Dispatch {
                         () = tokio::time::sleep(self.move_along.1) => {}
                     }
                 }
-                Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(%error, "the log cannot be followed; trying again");
                     // It may be another one when it can be again.
@@ -115,11 +108,11 @@ impl Dispatch {
         let _ = answer.send(self.registry.census(self.position));
     }
 
-    /// Hands out one page of the log; how many events it had.
-    async fn step(&mut self) -> Result<usize, StoreError> {
+    /// Hands out one page of the log.
+    async fn step(&mut self) -> Result<Read, StoreError> {
         self.settle().await?;
         if self.registry.parts().next().is_none() {
-            return Ok(0);
+            return Ok(Read::Everything);
         }
         if let Some(replay) = &self.replay {
             let read = self.shared.store.log(replay.at, PAGE).await;
@@ -128,13 +121,13 @@ impl Dispatch {
         match self.page().await {
             Err(StoreError::Trimmed { oldest }) => {
                 self.jump(oldest);
-                Ok(1)
+                Ok(Read::More)
             }
             other => other,
         }
     }
 
-    async fn page(&mut self) -> Result<usize, StoreError> {
+    async fn page(&mut self) -> Result<Read, StoreError> {
         // The last one is read again, to see whether it still is what it was.
         let again = u64::from(self.last.is_some());
         let mut events = self.shared.store.log(self.position - again, PAGE).await?;
@@ -154,9 +147,11 @@ impl Dispatch {
             return Err(self.start_over());
         }
         self.complete(&mut events).await?;
-        let count = events.len();
+        let is_last = events.is_empty();
         events.into_iter().for_each(|event| self.hand_out(event));
-        Ok(count)
+        // What is committed from here on wakes whoever waits for the head to change.
+        let is_at_head = self.replay.is_none() && self.position >= *self.shared.store.head().borrow();
+        Ok(if is_last || is_at_head { Read::Everything } else { Read::More })
     }
 
     /// The store lost a part of its log: all is read anew.

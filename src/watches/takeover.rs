@@ -4,12 +4,12 @@ use tokio::sync::mpsc;
 
 use super::{
     cursors::Cursors,
-    dispatch::{AGAIN, Dispatch, Mark},
+    dispatch::{AGAIN, Dispatch, Read},
     message::Message,
     watched::Watched,
 };
 use crate::{
-    primitives::{Collection, Event, Hold, Key, List, Query, Select, dead_letter},
+    primitives::{Collection, Event, Hold, Key, List, Mark, Query, Select, dead_letter},
     store::{Store, StoreError},
 };
 
@@ -122,15 +122,15 @@ impl Dispatch {
     }
 
     /// Offers a page of what was before to the watches that were taken over; then they may begin.
-    pub(super) fn go_through_again(&mut self, read: Result<Vec<Event>, StoreError>) -> Result<usize, StoreError> {
-        let Some(mut replay) = self.replay.take() else { return Ok(0) };
+    pub(super) fn go_through_again(&mut self, read: Result<Vec<Event>, StoreError>) -> Result<Read, StoreError> {
+        let Some(mut replay) = self.replay.take() else { return Ok(Read::More) };
         let events = match read {
             Ok(events) => events,
             Err(StoreError::Trimmed { oldest }) => {
                 replay.at = replay.to.min(oldest - 1);
                 self.registry.since(replay.first).for_each(|watched| watched.catch_up_to(replay.at, &self.shared));
                 self.replay = Some(replay);
-                return Ok(1);
+                return Ok(Read::More);
             }
             Err(error) => {
                 self.replay = Some(replay);
@@ -150,7 +150,7 @@ impl Dispatch {
         } else {
             self.replay = Some(replay);
         }
-        Ok(1)
+        Ok(Read::More)
     }
 }
 

@@ -4,27 +4,14 @@ use std::{
     time::Duration,
 };
 
-use uuid::Uuid;
-
 use super::{Entry, Kept, PAGE, Tail, lock};
 use crate::{
-    primitives::{Event, Key},
+    primitives::{Event, Mark},
     store::{Store, StoreError},
 };
 
 /// How long a store is left alone that could not be read.
 const AGAIN: Duration = Duration::from_millis(250);
-
-/// What tells an event from another one with the same revision: a store that lost its last commits gives their
-/// revisions out again.
-#[derive(PartialEq, Eq)]
-struct Mark(u64, i64, Key, Uuid);
-
-impl Mark {
-    fn of(event: &Event) -> Self {
-        Self(event.revision, event.time, event.record.key.clone(), event.record.id)
-    }
-}
 
 pub(super) struct Reader {
     store: Arc<dyn Store>,
@@ -60,12 +47,12 @@ impl Reader {
     }
 
     fn position(&self) -> u64 {
-        self.last.as_ref().map_or(0, |Mark(position, ..)| *position)
+        self.last.as_ref().map_or(0, Mark::revision)
     }
 
     /// Reads one page; how many events were new.
     async fn step(&mut self) -> Result<usize, StoreError> {
-        let Some(Mark(position, ..)) = self.last else { return self.begin().await };
+        let Some(position) = self.last.as_ref().map(Mark::revision) else { return self.begin().await };
         // The last one is read again, to see whether it still is what it was.
         let mut page = match self.store.log(position - 1, PAGE).await {
             Err(StoreError::Trimmed { .. }) => return self.begin().await,
