@@ -1,3 +1,5 @@
+use std::ops::Not;
+
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
@@ -55,12 +57,16 @@ pub struct Hold {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Edit {
     /// Fields to set.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub set: Vec<Field>,
     /// Fields to remove.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unset: Vec<String>,
     /// Indexes to join.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub join: Vec<String>,
     /// Indexes to leave. When the last member leaves, the record named like the index goes as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub leave: Vec<String>,
 }
 
@@ -113,14 +119,19 @@ pub enum Op {
         /// Whether it is created when it is not there; otherwise nothing happens then.
         create: bool,
         /// Whether it is an event also when nothing changes; but a lease that is only renewed is none.
+        #[serde(skip_serializing_if = "Not::not")]
         signal: bool,
         /// Whether it is a reader of the log, whose cursor starts where it is created,
+        #[serde(skip_serializing_if = "Not::not")]
         cursor: bool,
         /// or after this revision.
+        #[serde(skip_serializing_if = "Option::is_none")]
         after: Option<u64>,
         /// What becomes of its lease.
+        #[serde(skip_serializing_if = "LeaseChange::is_keep")]
         lease: LeaseChange,
         /// The index that it joins where it is created; what is there already does not.
+        #[serde(skip_serializing_if = "Option::is_none")]
         maker: Option<String>,
         /// The change.
         edit: Edit,
@@ -194,20 +205,25 @@ fn hyphenated<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error
     serializer.collect_str(id)
 }
 
-/// A list of operations that happen all together, or not at all.
+/// A list of operations that happen all together, or not at all. What says nothing is not serialized.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Commit {
-    /// The time of the commit, in milliseconds since 1970.
+    /// The time of the commit, in milliseconds since 1970. A backend that sends a commit somewhere sends it beside.
+    #[serde(skip)]
     pub now: i64,
     /// What has to hold before the first operation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Check>,
     /// What is done, in order.
     pub ops: Vec<Op>,
     /// Whether [`Applied::record`] is wanted.
+    #[serde(skip_serializing_if = "Not::not")]
     pub whole: bool,
     /// What led to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
     /// Who made it; what a process does by itself has no actor.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<Actor>,
 }
 

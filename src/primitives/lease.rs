@@ -19,6 +19,14 @@ pub enum LeaseChange {
     Lease(Lease),
 }
 
+impl LeaseChange {
+    /// Whether it is none.
+    #[must_use]
+    pub fn is_keep(&self) -> bool {
+        *self == Self::Keep
+    }
+}
+
 /// For how long a record is as it was put. It is over when its time has run out or when its owner is removed,
 /// whichever comes first. No event tells of it until it ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

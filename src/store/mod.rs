@@ -45,7 +45,7 @@ pub const ADDRESSES: &str =
 pub const PAGE_BYTES: usize = 1 << 20;
 
 /// Why a store did not do something.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum StoreError {
     /// A check of the commit did not hold, and so nothing was done.
     #[error("check {check} of the commit does not hold")]

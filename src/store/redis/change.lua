@@ -1,6 +1,6 @@
 -- How records change, each change with its event, and how leases end.
 -- Goes behind `order.lua` and `clock.lua`.
--- ARGV[4]  the time of the events, in milliseconds since 1970
+-- ARGV[4]  the time of the events, in milliseconds since 1970; those of commits have a time of their own
 local time = ARGV[4]
 -- Whether whole records are wanted in the results.
 local whole = false
@@ -11,11 +11,18 @@ if not head then
   head = last and string.match(last[1], '^%d+') or '0'
 end
 head = tonumber(head)
-local before = head
+-- The newest revision that was given here, as text.
+local newest
+
+local function next_revision()
+  head = head + 1
+  newest = string.format('%d', head)
+  return newest
+end
 
 -- To be called behind the last change.
 local function save_head()
-  if head ~= before then redis.call('SET', prefix .. 'head', string.format('%d', head)) end
+  if newest then redis.call('SET', head_key, newest) end
 end
 
 local function owned_by(owner) return prefix .. 'o:' .. owner end
@@ -33,23 +40,33 @@ local function members(select, limit)
   return redis.call('ZRANGEBYLEX', index_at(select.index), from, to)
 end
 
--- What an event says of a record: all but its private fields and its lease.
+-- Whether a part of a record is told to nobody: `f:!…`, a private field, and `l:…`, of its lease.
+local function is_private(name)
+  local first, second, third = string.byte(name, 1, 3)
+  return second == 58 and (first == 108 or first == 102 and third == 33)
+end
+
+-- What an event says of a record: all but what is private, which most have nothing of.
 local function told(flat)
-  local public = {}
+  local public
   for at = 1, #flat, 2 do
-    if not starts(flat[at], 'f:!') and not starts(flat[at], 'l:') then
+    if is_private(flat[at]) then
+      if not public then
+        public = {}
+        for before = 1, at - 1 do public[before] = flat[before] end
+      end
+    elseif public then
       public[#public + 1] = flat[at]
       public[#public + 1] = flat[at + 1]
     end
   end
-  return public
+  return public or flat
 end
 
 -- What led to the commit under way, and who makes it; what is due has neither.
 local cause, actor
 
-local function event(action, key, flat)
-  head = head + 1
+local function event(action, key, revision, flat)
   local entry = {'t', time, 'a', action, 'k', key}
   if cause then
     entry[#entry + 1] = 'c'
@@ -62,13 +79,7 @@ local function event(action, key, flat)
   -- The record comes last: `log.lua` counts its bytes.
   entry[#entry + 1] = 'r'
   entry[#entry + 1] = cmsgpack.pack(told(flat))
-  redis.call('XADD', prefix .. 'log', string.format('%d-0', head), unpack(entry))
-end
-
-local function applied(action, key, revision, flat)
-  local meta = {}
-  for at = 1, #flat, 2 do meta[flat[at]] = flat[at + 1] end
-  return {key, action, meta.id, string.format('%d', revision), meta.created, meta.updated, whole and flat or nil}
+  redis.call('XADD', prefix .. 'log', revision .. '-0', unpack(entry))
 end
 
 local delete, finish
@@ -118,29 +129,34 @@ function delete(key, action)
   local at = record_at(key)
   local flat = redis.call('HGETALL', at)
   if #flat == 0 then return nil end
-  local joined = {}
+  local joined, meta = {}, {}
   for field = 1, #flat, 2 do
+    meta[flat[field]] = flat[field + 1]
     if starts(flat[field], 'i:') then joined[#joined + 1] = string.sub(flat[field], 3) end
     if flat[field] == 'l:ending' then take_lease(key) end
   end
   redis.call('DEL', at)
-  event(action, key, flat)
-  local revision = head
+  local revision = next_revision()
+  event(action, key, revision, flat)
   leave(collection_of(key), key)
   table.sort(joined, precedes)
   for _, index in ipairs(joined) do leave(index, key) end
   for _, owned in ipairs(redis.call('ZRANGE', owned_by(key), 0, -1)) do finish(owned) end
-  return applied(action, key, revision, flat)
+  return {key, action, meta.id, revision, meta.created, meta.updated, whole and flat or nil}
 end
+
+-- What an edit leaves out.
+local NONE = {}
 
 local function put(key, op, action)
   local at, edit = record_at(key), op.edit
-  local revision, is_leased = unpack(redis.call('HMGET', at, 'rev', 'l:ending'))
+  local meta = redis.call('HMGET', at, 'rev', 'id', 'created', 'updated', 'l:ending')
+  local revision, id, created, updated, is_leased = unpack(meta)
   action = action or 'update'
   if not revision then
     if not op.create then return nil end
-    action = 'create'
-    redis.call('HSET', at, 'id', op.id, 'created', time)
+    action, id, created = 'create', op.id, time
+    redis.call('HSET', at, 'id', id, 'created', created)
     if op.cursor then
       redis.call('HSET', at, 'cursor', string.format('%d', math.min(op.after or head + 1, head + 1)))
     end
@@ -164,59 +180,51 @@ local function put(key, op, action)
     end
   end
   local changed = action == 'create' or signal
-  for _, field in ipairs(edit.set) do
+  for _, field in ipairs(edit.set or NONE) do
     local name = 'f:' .. field[1]
     if changed or redis.call('HGET', at, name) ~= field[2] then
       redis.call('HSET', at, name, field[2])
       changed = true
     end
   end
-  for _, name in ipairs(edit.unset) do
+  for _, name in ipairs(edit.unset or NONE) do
     if redis.call('HDEL', at, 'f:' .. name) == 1 then changed = true end
   end
-  for _, index in ipairs(edit.join) do
+  for _, index in ipairs(edit.join or NONE) do
     if redis.call('HSETNX', at, 'i:' .. index, '') == 1 then
       redis.call('ZADD', index_at(index), 0, key)
       changed = true
     end
   end
   local left = {}
-  for _, index in ipairs(edit.leave) do
+  for _, index in ipairs(edit.leave or NONE) do
     if redis.call('HDEL', at, 'i:' .. index) == 1 then left[#left + 1] = index end
   end
   local flat
   if changed or #left > 0 then
-    revision = head + 1
-    redis.call('HSET', at, 'rev', string.format('%d', revision), 'updated', time)
+    revision, updated = next_revision(), time
+    redis.call('HSET', at, 'rev', revision, 'updated', updated)
     flat = redis.call('HGETALL', at)
-    event(action, key, flat)
+    event(action, key, revision, flat)
     for _, index in ipairs(left) do leave(index, key) end
   else
-    action, flat = '', redis.call('HGETALL', at)
+    action = ''
   end
-  return applied(action, key, tonumber(revision), flat)
+  return {key, action, id, revision, created, updated, whole and (flat or redis.call('HGETALL', at)) or nil}
 end
 
--- The steps of the end of a lease; `leased` is the record that had it.
-local steps = {}
-function steps.delete(key, leased)
-  delete(key, key == leased and 'expire' or 'delete')
-end
-function steps.turn(turn, leased)
-  if redis.call('HGET', record_at(turn.key), 'f:' .. turn.field) ~= turn.from then return end
-  local edit = {set = {{turn.field, turn.to}}, unset = {}, join = {}, leave = {}}
-  put(turn.key, {edit = edit}, turn.key == leased and 'expire' or 'update')
-end
-function steps.strip(strip)
-  local edit = {set = {}, unset = strip.unset, join = {}, leave = strip.leave}
-  for _, key in ipairs(members(strip.select)) do put(key, {edit = edit}) end
-end
-
--- Ends the lease of a record, if it has one.
-function finish(key)
-  for _, step in ipairs(cmsgpack.unpack(take_lease(key) or '\144')) do
+-- Ends the lease of a record, if it has one, by the steps that were to be done then.
+function finish(leased)
+  for _, step in ipairs(cmsgpack.unpack(take_lease(leased) or '\144')) do
     local kind, arg = next(step)
-    steps[kind](arg, key)
+    if kind == 'delete' then
+      delete(arg, arg == leased and 'expire' or 'delete')
+    elseif kind == 'strip' then
+      for _, key in ipairs(members(arg.select)) do put(key, {edit = {unset = arg.unset, leave = arg.leave}}) end
+    elseif redis.call('HGET', record_at(arg.key), 'f:' .. arg.field) == arg.from then
+      -- The last of them, `turn`.
+      put(arg.key, {edit = {set = {{arg.field, arg.to}}}}, arg.key == leased and 'expire' or 'update')
+    end
   end
 end
 

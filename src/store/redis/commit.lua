@@ -1,104 +1,97 @@
--- One commit: what is due, all checks, then all operations with their events, in one step of Redis.
+-- Some commits: what is due, and then for each its checks and its operations with their events, in one step of Redis.
 -- Goes behind `change.lua`.
--- ARGV[5]  the commit (`primitives::Commit`) as MessagePack; the values of its fields follow one by one, since
---          Redis reads no binary strings from MessagePack
--- Returns  {the clock, its `resumed`, head, {op, …}}, an op being {{key, action, id, revision, created, updated, record}, …};
---          when a check does not hold, {the clock, resumed, head, check, revision};
---          when more is due than is ended at once, {the clock, resumed}: the commit is to be sent again
-local commit = cmsgpack.unpack(ARGV[5])
-whole = commit.whole
-local value, gives = 5, false
-for _, op in ipairs(commit.ops) do
-  local _, arg = next(op)
-  for _, field in ipairs(arg.edit and arg.edit.set or {}) do
-    value = value + 1
-    field[2] = ARGV[value]
+-- ARGV[5]… of each the commit (`primitives::Commit`) as MessagePack, its time, and the values of its fields one by one,
+--          since Redis reads no binary strings from MessagePack
+-- Returns  {the clock, its `resumed`, {outcome, …}}, an outcome being {head, {op, …}} and an op
+--          {{key, action, id, revision, created, updated, record}, …}, or, when a check does not hold, {head, check, revision};
+--          when more is due than is ended at once, {the clock, resumed}: the commits are to be sent again
+local commits, gives, argument = {}, false, 5
+while ARGV[argument] do
+  local commit = cmsgpack.unpack(ARGV[argument])
+  argument = argument + 1
+  commit.time = ARGV[argument]
+  for _, op in ipairs(commit.ops) do
+    local _, arg = next(op)
+    for _, field in ipairs(arg.edit and arg.edit.set or NONE) do
+      argument = argument + 1
+      field[2] = ARGV[argument]
+    end
+    gives = gives or type(arg.lease) == 'table' or arg.lease == 'renew'
   end
-  gives = gives or type(arg.lease) == 'table' or arg.lease == 'renew'
+  commits[#commits + 1] = commit
+  argument = argument + 1
 end
 local _, more = settle(gives)
 if more then
   save_head()
   return answer()
 end
-cause, actor = commit.cause, commit.actor
 
--- Each check gives whether it holds, and the revision of the record it is about.
-local checks = {}
-function checks.absent(key)
-  local revision = redis.call('HGET', record_at(key), 'rev')
-  return not revision, revision
-end
-function checks.exists(key)
-  return redis.call('EXISTS', record_at(key)) == 1
-end
-function checks.revision(arg)
-  local revision = redis.call('HGET', record_at(arg[1]), 'rev')
-  for _, wanted in ipairs(arg[2]) do
-    if revision and tonumber(revision) == wanted then return true end
+-- Whether a check holds, and the revision of the record it is about. Each function that a script makes takes its
+-- time, so there is one for all kinds of checks.
+local function holds(kind, arg)
+  if kind == 'absent' then
+    local revision = redis.call('HGET', record_at(arg), 'rev')
+    return not revision, revision
+  elseif kind == 'exists' then
+    return redis.call('EXISTS', record_at(arg)) == 1
+  elseif kind == 'revision' then
+    local revision = redis.call('HGET', record_at(arg[1]), 'rev')
+    for _, wanted in ipairs(arg[2]) do
+      if revision and tonumber(revision) == wanted then return true end
+    end
+    return false, revision
+  elseif kind == 'field' then
+    return redis.call('HEXISTS', record_at(arg[1]), 'f:' .. arg[2]) == 1, redis.call('HGET', record_at(arg[1]), 'rev')
+  elseif kind == 'any' then
+    return #members(arg, 1) > 0
+  elseif kind == 'members' then
+    local found = members({index = arg[1], prefix = ''})
+    if #found ~= #arg[2] then return false end
+    for _, wanted in ipairs(arg[2]) do
+      if not redis.call('ZSCORE', index_at(arg[1]), wanted) then return false end
+    end
+    return true
+  elseif kind == 'leased' then
+    local owner, revision = unpack(redis.call('HMGET', record_at(arg[1]), 'l:owner', 'rev'))
+    return owner == arg[2], revision
+  elseif kind == 'held' then
+    return redis.call('HGET', prefix .. 'parts', arg.part) == string.format('%s %d', arg.owner, arg.fence)
+  elseif kind == 'room' then
+    local needed, taken = 0, 0
+    for _, key in ipairs(arg.keys) do needed = needed + 1 - redis.call('EXISTS', record_at(key)) end
+    if needed == 0 then return true end
+    for _, index in ipairs(arg.indexes) do taken = taken + redis.call('ZCARD', index_at(index)) end
+    return taken + needed <= arg.most
   end
-  return false, revision
+  error('a check that is not known here: ' .. kind)
 end
-function checks.field(arg)
-  return redis.call('HEXISTS', record_at(arg[1]), 'f:' .. arg[2]) == 1, redis.call('HGET', record_at(arg[1]), 'rev')
-end
-function checks.any(select)
-  return #members(select, 1) > 0
-end
-function checks.members(arg)
-  local found = members({index = arg[1], prefix = ''})
-  if #found ~= #arg[2] then return false end
-  for _, wanted in ipairs(arg[2]) do
-    if not redis.call('ZSCORE', index_at(arg[1]), wanted) then return false end
+
+local function outcome(commit)
+  whole, time, cause, actor = commit.whole, commit.time, commit.cause, commit.actor
+  for at, check in ipairs(commit.checks or NONE) do
+    local is_so, revision = holds(next(check))
+    if not is_so then return {head, at - 1, revision or ''} end
   end
-  return true
-end
-
-function checks.leased(arg)
-  local owner, revision = unpack(redis.call('HMGET', record_at(arg[1]), 'l:owner', 'rev'))
-  return owner == arg[2], revision
-end
-function checks.held(hold)
-  return redis.call('HGET', prefix .. 'parts', hold.part) == string.format('%s %d', hold.owner, hold.fence)
-end
-
-function checks.room(room)
-  local needed, taken = 0, 0
-  for _, key in ipairs(room.keys) do needed = needed + 1 - redis.call('EXISTS', record_at(key)) end
-  if needed == 0 then return true end
-  for _, index in ipairs(room.indexes) do taken = taken + redis.call('ZCARD', index_at(index)) end
-  return taken + needed <= room.most
-end
-
-for at, check in ipairs(commit.checks) do
-  local kind, arg = next(check)
-  local holds, revision = checks[kind](arg)
-  if not holds then
-    save_head()
-    return answer(head, at - 1, revision or '')
+  local results = {}
+  for at, op in ipairs(commit.ops) do
+    local kind, arg = next(op)
+    local touched = {}
+    if kind == 'put' then
+      touched[1] = put(arg.key, arg)
+    elseif kind == 'delete' then
+      touched[1] = delete(arg.key, 'delete')
+    elseif kind == 'put_each' then
+      for _, key in ipairs(members(arg.select)) do touched[#touched + 1] = put(key, arg) end
+    else
+      for _, key in ipairs(members(arg.select)) do touched[#touched + 1] = delete(key, 'delete') end
+    end
+    results[at] = touched
   end
+  return {head, results}
 end
 
-local ops = {}
-function ops.put(op, touched)
-  touched[1] = put(op.key, op)
-end
-function ops.put_each(op, touched)
-  for _, key in ipairs(members(op.select)) do touched[#touched + 1] = put(key, op) end
-end
-function ops.delete(op, touched)
-  touched[1] = delete(op.key, 'delete')
-end
-function ops.delete_each(op, touched)
-  for _, key in ipairs(members(op.select)) do touched[#touched + 1] = delete(key, 'delete') end
-end
-
-local results = {}
-for _, op in ipairs(commit.ops) do
-  local kind, arg = next(op)
-  local touched = {}
-  ops[kind](arg, touched)
-  results[#results + 1] = touched
-end
+local outcomes = {}
+for at, commit in ipairs(commits) do outcomes[at] = outcome(commit) end
 save_head()
-return answer(head, results)
+return answer(outcomes)

@@ -70,17 +70,26 @@ pub(super) fn swept(mut answer: vec::IntoIter<Value>, at: Now) -> Result<Swept> 
     Ok(Swept { ended, more: more > 0, next: next.map(|next| Duration::from_millis(next.saturating_sub(at.now))) })
 }
 
-/// The answer of `commit.lua`.
-pub(super) fn committed(mut answer: vec::IntoIter<Value>) -> Result<Committed> {
-    let head = number(answer.next())?;
-    match answer.next() {
+/// The answer of `commit.lua` to so many commits: what became of each.
+pub(super) fn outcomes(mut answer: vec::IntoIter<Value>, commits: usize) -> Result<Vec<Result<Committed>>> {
+    let outcomes = array(answer.next().unwrap_or(Value::Nil))?;
+    if outcomes.len() != commits {
+        return Err(unexpected("too few outcomes"));
+    }
+    let outcomes = outcomes.into_iter().map(|outcome| Ok(committed(array(outcome)?.into_iter())));
+    outcomes.collect()
+}
+
+fn committed(mut outcome: vec::IntoIter<Value>) -> Result<Committed> {
+    let head = number(outcome.next())?;
+    match outcome.next() {
         Some(Value::Array(ops)) => {
             let op = |op| array(op)?.into_iter().map(applied).collect();
             Ok(Committed { revision: head, results: ops.into_iter().map(op).collect::<Result<_>>()? })
         }
         check => {
             let check = number(check)?;
-            let revision = number(answer.next()).ok();
+            let revision = number(outcome.next()).ok();
             Err(StoreError::Refused { check, revision, head })
         }
     }

@@ -113,6 +113,11 @@ impl Link {
         }
     }
 
+    /// Whether commits wait for replicas.
+    pub(super) fn waits(&self) -> bool {
+        matches!(&*self.state(), State::Ready(connected) if connected.lanes.is_some())
+    }
+
     /// What a failed command means; when another connection may do better, a new one is made.
     pub(super) fn failed(&self, error: RedisError) -> StoreError {
         if trouble::wants_another(&error) {

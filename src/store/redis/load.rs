@@ -39,7 +39,7 @@ impl RedisStore {
                 self.step(*by, "records", |call| records.iter().for_each(|one| record(call, one))).await
             }
             Step::End { revision, clock } => {
-                let wall = self.clock.own_wall().map_or_else(String::new, |wall| wall.to_string());
+                let wall = self.calls.clock.own_wall().map_or_else(String::new, |wall| wall.to_string());
                 self.step(*by, "end", |call| {
                     call.arg(*revision).arg(*clock).arg(wall);
                 })
@@ -50,7 +50,7 @@ impl RedisStore {
 
     /// Removes what is in the namespace, a few keys at a time.
     async fn clear(&self, by: Uuid) -> Result<(), StoreError> {
-        let stays: Vec<String> = STAYS.iter().map(|name| format!("{}{name}", self.prefix)).collect();
+        let stays: Vec<String> = STAYS.iter().map(|name| format!("{}{name}", self.calls.prefix)).collect();
         let mut cursor = 0_u64;
         loop {
             let (next, mut keys) = self.scan(cursor).await?;
@@ -70,11 +70,11 @@ impl RedisStore {
 
     /// The next cursor, and some of the namespace's keys.
     async fn scan(&self, cursor: u64) -> Result<(u64, Vec<Vec<u8>>), StoreError> {
-        let escaped: String = self.prefix.chars().flat_map(|letter| ['\\', letter]).collect();
-        let mut connection = self.link.connected()?.connection;
+        let escaped: String = self.calls.prefix.chars().flat_map(|letter| ['\\', letter]).collect();
+        let mut connection = self.calls.link.connected()?.connection;
         let mut scan = redis::cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(format!("{escaped}*")).arg("COUNT").arg(CLEARED);
-        scan.query_async(&mut connection).await.map_err(|error| self.link.failed(error))
+        scan.query_async(&mut connection).await.map_err(|error| self.calls.link.failed(error))
     }
 
     async fn step(
@@ -83,10 +83,10 @@ impl RedisStore {
         step: &str,
         arguments: impl FnOnce(&mut ScriptInvocation<'_>),
     ) -> Result<(), StoreError> {
-        let mut call = self.load.key(&self.prefix);
+        let mut call = self.load.key(&self.calls.prefix);
         call.arg(by.to_string()).arg(step);
         arguments(&mut call);
-        let words: Vec<String> = self.run(&call).await?;
+        let words: Vec<String> = self.calls.run(&call).await?;
         let number = |at: usize| words.get(at).and_then(|word| word.parse().ok()).unwrap_or_default();
         match words.first().map(String::as_str) {
             Some("ok") => Ok(()),

@@ -1,11 +1,14 @@
 //! The store in Redis (6.2 or newer): records as hashes, indexes as sorted sets, the log as a stream.
 //!
-//! A commit is one call of one script, and so is a read, whatever is asked. All requests share one
-//! multiplexed connection; a second one waits for news of the log. Commits that wait for replicas have others.
+//! A commit is one call of one script, and so is a read, whatever is asked; commits that come while others are under way
+//! share a call. All requests share one multiplexed connection; a second one waits for news of the log. Commits that wait
+//! for replicas have others.
 
 mod address;
+mod calls;
 mod decode;
 mod door;
+mod group;
 mod keeper;
 mod lanes;
 mod link;
@@ -17,16 +20,19 @@ mod trouble;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use redis::{FromRedisValue, Script, ScriptInvocation, Value, aio::MultiplexedConnection};
+use redis::Script;
 use tokio::sync::watch;
 
 use super::{
     Beat, Copied, Cursor, DENIALS, Holdings, Keep, Load, Options, PAGE_BYTES, PARTS, Page, Purpose, Store, StoreError,
     Swept, Time, Trimmed, Version, Window,
-    clock::{self, Clock, Now},
+    clock::{self, Clock},
     codec, kept, unbroken,
 };
 use crate::primitives::{Commit, Committed, Denial, Event, Key, Query, Reading, millis};
+
+use calls::{Calls, Settled};
+use group::{Encoded, Group};
 
 pub use address::{has_password, is_address, shown_sentinels};
 
@@ -61,10 +67,8 @@ pub struct Wait {
 
 /// Records and their log in one namespace of a Redis.
 pub struct RedisStore {
-    link: Arc<link::Link>,
-    prefix: String,
-    clock: Clock,
-    commit: Script,
+    calls: Arc<Calls>,
+    group: Group,
     read: Script,
     sweep: Script,
     cursors: Script,
@@ -86,11 +90,10 @@ impl RedisStore {
         }
         let prefix = format!("{{{}}}:", options.namespace);
         let link = link::Link::open(options, prefix.clone(), purpose).await?;
+        let calls = Arc::new(Calls { link, prefix, clock: Clock::new(time) });
         Ok(Self {
-            link,
-            prefix,
-            clock: Clock::new(time),
-            commit: leasing(&[CHANGE, include_str!("commit.lua")]),
+            group: Group::new(Arc::clone(&calls), leasing(&[CHANGE, include_str!("commit.lua")])),
+            calls,
             read: leasing(&["local function settle_some()\n", CHANGE, SETTLED, include_str!("read.lua")]),
             sweep: leasing(&[CHANGE, include_str!("sweep.lua")]),
             cursors: guarded(include_str!("cursors.lua")),
@@ -102,84 +105,6 @@ impl RedisStore {
             copy: leasing(&[include_str!("copy.lua")]),
             load: Script::new(include_str!("load.lua")),
         })
-    }
-
-    /// Calls a script that first ends what is due; again while there is more of that than it ends at once. `time` is that
-    /// of the events it makes, in milliseconds since 1970.
-    async fn settled(
-        &self,
-        script: &Script,
-        time: i64,
-        waits: bool,
-        arguments: impl Fn(&mut ScriptInvocation<'_>),
-    ) -> Result<Settled, StoreError> {
-        let connected = self.link.connected()?;
-        // With one look, so that what becomes due meanwhile is not waited for.
-        let look = self.clock.look();
-        let mut call = script.key(&self.prefix);
-        let expected = look.expected.map_or_else(String::new, |expected| format!("{expected} {}", look.lead));
-        let wall = self.clock.own_wall().map_or_else(String::new, |wall| wall.to_string());
-        call.arg(expected).arg(wall).arg(if look.keeps { &*connected.run } else { "" }).arg(time);
-        arguments(&mut call);
-        loop {
-            let (answer, acknowledged) = match connected.lanes.as_ref().filter(|_| waits) {
-                Some(lanes) => {
-                    let answer = lanes.call(&call, &keeper::waiting_channel(&self.prefix)).await?;
-                    let (answer, count) = answer.map_err(|error| self.link.failed(error))?;
-                    (answer, Some(Acknowledged { count, wanted: lanes.wanted() }))
-                }
-                None => (self.call(&call, connected.connection.clone()).await?, None),
-            };
-            let (at, answer) = decode::clocked(answer)?;
-            let at = at.map(|at| Now { lead: look.lead_at(at.now), ..at });
-            if let Some(at) = at {
-                self.clock.heard(look, at.now);
-            }
-            if answer.len() > 0 {
-                return Ok(Settled { at: at.unwrap_or_default(), answer, acknowledged });
-            }
-        }
-    }
-
-    async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        self.call(script, self.link.connected()?.connection).await
-    }
-
-    async fn call<T: FromRedisValue>(
-        &self,
-        script: &ScriptInvocation<'_>,
-        mut connection: MultiplexedConnection,
-    ) -> Result<T, StoreError> {
-        script.invoke_async(&mut connection).await.map_err(|error| self.link.failed(error))
-    }
-}
-
-/// What a script answered that first ended what was due.
-struct Settled {
-    at: Now,
-    answer: std::vec::IntoIter<Value>,
-    /// Where it waited for replicas.
-    acknowledged: Option<Acknowledged>,
-}
-
-/// How many replicas have what a script wrote, and how many were to have it.
-struct Acknowledged {
-    count: u64,
-    wanted: u64,
-}
-
-impl Acknowledged {
-    /// What a commit comes to: only what enough replicas have counts as done, or as refused.
-    fn judge(self, done: Result<Committed, StoreError>) -> Result<Committed, StoreError> {
-        let (revision, refused) = match &done {
-            Ok(done) => (done.one(0).map_or(done.revision, |first| first.revision), false),
-            Err(StoreError::Refused { revision, head, .. }) => (revision.unwrap_or(*head), true),
-            Err(_) => return done,
-        };
-        if self.count >= self.wanted {
-            return done;
-        }
-        Err(StoreError::Unreplicated { revision, refused, acknowledged: self.count, wanted: self.wanted })
     }
 }
 
@@ -210,28 +135,17 @@ fn leasing(rest: &[&str]) -> Script {
 #[async_trait]
 impl Store for RedisStore {
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
-        let encoded = rmp_serde::to_vec_named(commit).expect("plain data always encodes");
-        let Settled { answer, acknowledged, .. } = self
-            .settled(&self.commit, commit.now, true, |call| {
-                call.arg(encoded.as_slice());
-                for value in commit.values() {
-                    call.arg(value);
-                }
-            })
-            .await?;
-        let done = decode::committed(answer);
+        let done = self.group.commit(Encoded::of(commit)).await;
         if let Ok(done) = &done {
-            self.link.heard_of(done.revision);
+            self.calls.link.heard_of(done.revision);
         }
-        match acknowledged {
-            Some(acknowledged) => acknowledged.judge(done),
-            None => done,
-        }
+        done
     }
 
     async fn read(&self, queries: &[Query]) -> Result<Reading, StoreError> {
         let encoded = rmp_serde::to_vec_named(queries).expect("plain data always encodes");
         let Settled { at, answer, .. } = self
+            .calls
             .settled(&self.read, millis(), false, |call| {
                 call.arg(encoded.as_slice());
             })
@@ -240,58 +154,59 @@ impl Store for RedisStore {
     }
 
     async fn log(&self, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
-        let mut call = self.log.key(&self.prefix);
+        let mut call = self.log.key(&self.calls.prefix);
         call.arg(after.saturating_add(1)).arg(limit).arg(PAGE_BYTES);
-        unbroken(after, decode::events(self.run(&call).await?)?)
+        unbroken(after, decode::events(self.calls.run(&call).await?)?)
     }
 
     async fn window(&self) -> Result<Window, StoreError> {
-        let (oldest, since, newest) = self.run(&self.window.key(&self.prefix)).await?;
+        let (oldest, since, newest) = self.calls.run(&self.window.key(&self.calls.prefix)).await?;
         Ok(Window { oldest, since, newest })
     }
 
     async fn trim(&self, keep: &Keep) -> Result<Trimmed, StoreError> {
-        let mut call = self.trim.key(&self.prefix);
+        let mut call = self.trim.key(&self.calls.prefix);
         call.arg(keep.events).arg(keep.since).arg(TRIM_EVENTS).arg(TRIM_BYTES);
-        let (oldest, removed, more) = self.run(&call).await?;
+        let (oldest, removed, more) = self.calls.run(&call).await?;
         Ok(Trimmed { oldest, removed, more })
     }
 
     async fn sweep(&self) -> Result<Swept, StoreError> {
-        self.clock.keep();
-        let Settled { at, answer, .. } = self.settled(&self.sweep, millis(), false, |_| {}).await?;
+        self.calls.clock.keep();
+        let Settled { at, answer, .. } = self.calls.settled(&self.sweep, millis(), false, |_| {}).await?;
         decode::swept(answer, at)
     }
 
     fn head(&self) -> watch::Receiver<u64> {
-        self.link.head()
+        self.calls.link.head()
     }
 
     fn generation(&self) -> u64 {
-        self.link.generation()
+        self.calls.link.generation()
     }
 
     async fn move_cursors(&self, cursors: &[Cursor]) -> Result<(), StoreError> {
-        let mut call = self.cursors.key(&self.prefix);
+        let mut call = self.cursors.key(&self.calls.prefix);
         for Cursor { key, id, revision, notes, hold } in cursors {
             let (part, held) = hold.map_or_else(Default::default, |hold| {
                 (hold.part.to_string(), format!("{} {}", hold.owner, hold.fence))
             });
             call.arg(key.as_str()).arg(id.to_string()).arg(*revision).arg(notes).arg(part).arg(held);
         }
-        self.run(&call).await
+        self.calls.run(&call).await
     }
 
     async fn hold(&self, beat: &Beat) -> Result<Holdings, StoreError> {
-        let mut call = self.owners.key(&self.prefix);
+        let mut call = self.owners.key(&self.calls.prefix);
         call.arg(beat.member.to_string()).arg(&beat.name).arg(beat.ttl.as_millis() as u64).arg(PARTS);
         call.arg(u8::from(beat.takes));
         call.arg(&beat.release);
-        decode::holdings(self.run(&call).await?, beat.member)
+        decode::holdings(self.calls.run(&call).await?, beat.member)
     }
 
     async fn copy(&self, page: &Page) -> Result<Copied, StoreError> {
         let Settled { at, answer, .. } = self
+            .calls
             .settled(&self.copy, millis(), false, |call| {
                 call.arg(kept::PAGE).arg(kept::PAGE_BYTES);
                 match page {
@@ -311,12 +226,12 @@ impl Store for RedisStore {
     }
 
     async fn deny(&self, denials: &[Denial]) -> Result<(), StoreError> {
-        let mut call = self.deny.key(&self.prefix);
+        let mut call = self.deny.key(&self.calls.prefix);
         call.arg(DENIALS);
         for denial in denials {
             call.arg(codec::json(denial));
         }
-        self.run(&call).await
+        self.calls.run(&call).await
     }
 
     async fn denials(&self, before: Option<u64>, limit: usize) -> Result<Vec<(u64, Denial)>, StoreError> {
@@ -324,26 +239,26 @@ impl Store for RedisStore {
         if before == Some(0) {
             return Ok(Vec::new());
         }
-        let mut connection = self.link.connected()?.connection;
+        let mut connection = self.calls.link.connected()?.connection;
         let newest = before.map_or_else(|| "+".to_owned(), |number| format!("({number}-0"));
         let mut ask = redis::cmd("XREVRANGE");
-        ask.arg(format!("{}denials", self.prefix)).arg(newest).arg("-").arg("COUNT").arg(limit);
-        decode::denials(ask.query_async(&mut connection).await.map_err(|error| self.link.failed(error))?)
+        ask.arg(format!("{}denials", self.calls.prefix)).arg(newest).arg("-").arg("COUNT").arg(limit);
+        decode::denials(ask.query_async(&mut connection).await.map_err(|error| self.calls.link.failed(error))?)
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
-        let mut connection = self.link.connected()?.connection;
+        let mut connection = self.calls.link.connected()?.connection;
         // Changes nothing, but is refused whenever a commit would be.
-        let key = format!("{}writes", self.prefix);
+        let key = format!("{}writes", self.calls.prefix);
         let asked = redis::cmd("SET").arg(key).arg("").arg("XX").query_async(&mut connection).await;
-        asked.map_err(|error| self.link.failed(error))
+        asked.map_err(|error| self.calls.link.failed(error))
     }
 
     async fn version(&self) -> Version {
-        Version { kind: "redis", number: self.link.version() }
+        Version { kind: "redis", number: self.calls.link.version() }
     }
 
     async fn close(&self) {
-        self.link.close();
+        self.calls.link.close();
     }
 }
