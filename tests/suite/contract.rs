@@ -17,6 +17,7 @@ mod owners;
 mod private;
 mod schema;
 mod survival;
+mod together;
 mod trim;
 
 use std::sync::Arc;
