@@ -22,6 +22,9 @@ use crate::store::{Durability, Options, Purpose};
 const AGAIN: Duration = Duration::from_millis(250);
 /// How long the tail waits for news in one command; longer than that is answered by an empty reply.
 const TAIL: Duration = Duration::from_secs(2);
+/// How long it rests after news that were none: who commits elsewhere is heard of later by as much, while this process
+/// commits as well.
+const REST: Duration = Duration::from_millis(2);
 
 /// Where the primary is found.
 pub(super) struct Source {
@@ -187,6 +190,8 @@ impl Keeper {
             };
             match heard {
                 Ok(newest) if newest < known => drop(self.link.head.send_replace(newest)),
+                // Of its own commits this process knows already. While it makes some, to hear of them here once more can wait.
+                Ok(newest) if newest <= *self.link.head.borrow() => tokio::time::sleep(REST).await,
                 Ok(newest) => self.link.heard_of(newest),
                 Err(error) => return error,
             }

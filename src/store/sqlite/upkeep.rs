@@ -85,7 +85,8 @@ impl Work {
 
     /// Tells of commits by others: `data_version` changes with each, and is read from shared memory.
     fn hear(&self, version: &mut i64) {
-        let now = self.reader.pragma_query_value(None, "data_version", |row| row.get(0)).unwrap_or(*version);
+        let look = self.reader.prepare_cached("PRAGMA data_version");
+        let now = look.and_then(|mut look| look.query_row([], |row| row.get(0))).unwrap_or(*version);
         if *version != now
             && let Ok(revision) = view::head(&self.reader)
         {
