@@ -1,5 +1,7 @@
 //! Tables for people.
 
+use crate::primitives;
+
 /// Lines of columns, the first of them the heading.
 pub struct Table {
     rows: Vec<Vec<String>>,
@@ -37,9 +39,7 @@ pub fn printable(cell: &str) -> String {
     if cell.is_empty() {
         return "-".to_owned();
     }
-    cell.chars()
-        .map(|letter| if letter.is_control() { letter.escape_default().to_string() } else { letter.to_string() })
-        .collect()
+    primitives::printable(cell, usize::MAX)
 }
 
 #[cfg(test)]

@@ -8,9 +8,12 @@ use serde_bytes::ByteBuf;
 use uuid::Uuid;
 
 use crate::{
-    primitives::{Action, Actor, Cause, Event, Record},
+    primitives::{Action, Actor, Cause, Event, Record, printable},
     store::{Kept, KeptLease, StoreError, codec},
 };
+
+/// The most characters that are told of what is wrong with a row.
+const TOLD: usize = 300;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,5 +133,6 @@ pub(super) fn unpack<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, StoreE
 }
 
 fn unreadable(why: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Corrupt(format!("a row of a snapshot: {why}"))
+    // It may repeat what is in the row, and that is anything.
+    StoreError::Corrupt(format!("a row of a snapshot: {}", printable(&why.to_string(), TOLD)))
 }
