@@ -147,10 +147,14 @@ impl Hot {
             let mut head = hot.store.head();
             let follow = async move {
                 loop {
-                    let is_wanted = tokio::select! {
+                    let mut is_wanted = tokio::select! {
                         () = behind.notified() => true,
                         changed = head.changed() => if changed.is_err() { return } else { false },
                     };
+                    // Where nobody waits for it, many commits are one piece of news.
+                    if !is_wanted {
+                        is_wanted = timeout(ON_THEIR_WAY, behind.notified()).await.is_ok();
+                    }
                     let Some(hot) = here.upgrade() else { return };
                     let newest = *head.borrow_and_update();
                     hot.catch_up(newest, is_wanted).await;

@@ -14,6 +14,10 @@ use crate::{
 
 /// How many events are read from the log at once.
 const PAGE: usize = 256;
+/// Where as many come between two looks, the next look waits for this long, so that it finds more: each costs as much as
+/// some tens of events.
+const BUSY: usize = 4;
+const GATHER: Duration = Duration::from_millis(1);
 /// Idle watches are moved along after so many events for each of them: then that costs a commit next to nothing,
 /// however many there are,
 const EVENTS_PER_WATCH: u64 = 4;
@@ -36,6 +40,8 @@ pub(super) struct Dispatch {
     /// The last revision that was handed out, and what that event was.
     pub(super) position: u64,
     pub(super) last: Option<Mark>,
+    /// How many events the last page had.
+    page_was: usize,
     move_along: (u64, Duration),
     pub(super) moved_along: (u64, Instant),
 }
@@ -66,6 +72,7 @@ impl Dispatch {
             releasing: BTreeMap::new(),
             position: 0,
             last: None,
+            page_was: 0,
             move_along,
             moved_along: (0, Instant::now()),
         }
@@ -84,6 +91,7 @@ impl Dispatch {
                 Ok(Read::More) => {}
                 Ok(Read::Everything) => {
                     self.move_along_in_time();
+                    let idle = Instant::now();
                     tokio::select! {
                         open = head.changed() => if open.is_err() { return },
                         open = held.changed() => if open.is_err() { return },
@@ -91,6 +99,9 @@ impl Dispatch {
                         // What could not be saved is saved once the log was seen to be the same.
                         () = self.shared.cursors.trouble() => tokio::time::sleep(AGAIN).await,
                         () = tokio::time::sleep(self.move_along.1) => {}
+                    }
+                    if self.page_was >= BUSY && idle.elapsed() < GATHER {
+                        tokio::time::sleep(GATHER).await;
                     }
                 }
                 Err(error) => {
@@ -147,6 +158,7 @@ impl Dispatch {
             return Err(self.start_over());
         }
         self.complete(&mut events).await?;
+        self.page_was = events.len();
         let is_last = events.is_empty();
         events.into_iter().for_each(|event| self.hand_out(event));
         // What is committed from here on wakes whoever waits for the head to change.

@@ -12,8 +12,9 @@ use crate::primitives::{Commit, Committed};
 
 /// How many calls are under way at the same time: while Redis does one, the next is gathered and the one before is read.
 const CALLS: usize = 2;
-/// The most commits of one call, and about the most bytes of them, as nothing else is done by Redis meanwhile.
+/// The most commits of one call, and about the most operations and bytes of them: nothing else is done by Redis meanwhile.
 const COMMITS: usize = 64;
+const OPERATIONS: usize = 256;
 const BYTES: usize = 1 << 20;
 /// How many may wait here; who comes then waits to be let in.
 const WAITING: usize = 1_024;
@@ -21,6 +22,7 @@ const WAITING: usize = 1_024;
 /// A commit as the script takes it.
 pub(super) struct Encoded {
     time: i64,
+    operations: usize,
     packed: Vec<u8>,
     values: Vec<Vec<u8>>,
 }
@@ -29,6 +31,7 @@ impl Encoded {
     pub(super) fn of(commit: &Commit) -> Self {
         Self {
             time: commit.now,
+            operations: commit.ops.len(),
             packed: rmp_serde::to_vec_named(commit).expect("plain data always encodes"),
             values: commit.values().map(<[u8]>::to_vec).collect(),
         }
@@ -87,11 +90,11 @@ impl Group {
 async fn gather(committing: Arc<Committing>, mut waiting: mpsc::Receiver<Waiting>) {
     while let Some(first) = waiting.recv().await {
         let Ok(turn) = Arc::clone(&committing.turns).acquire_owned().await else { return };
-        let mut bytes = first.commit.bytes();
+        let (mut operations, mut bytes) = (first.commit.operations, first.commit.bytes());
         let (mut commits, mut askers) = (vec![first.commit], vec![first.done]);
-        while commits.len() < COMMITS && bytes < BYTES {
+        while commits.len() < COMMITS && operations < OPERATIONS && bytes < BYTES {
             let Ok(next) = waiting.try_recv() else { break };
-            bytes += next.commit.bytes();
+            (operations, bytes) = (operations + next.commit.operations, bytes + next.commit.bytes());
             commits.push(next.commit);
             askers.push(next.done);
         }
