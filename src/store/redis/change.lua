@@ -20,9 +20,10 @@ local function next_revision()
   return newest
 end
 
--- To be called behind the last change.
+-- To be called behind the last change of what is done as a whole.
 local function save_head()
   if newest then redis.call('SET', head_key, newest) end
+  newest = nil
 end
 
 local function owned_by(owner) return prefix .. 'o:' .. owner end

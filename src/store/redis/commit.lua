@@ -92,6 +92,9 @@ local function outcome(commit)
 end
 
 local outcomes = {}
-for at, commit in ipairs(commits) do outcomes[at] = outcome(commit) end
-save_head()
+for at, commit in ipairs(commits) do
+  outcomes[at] = outcome(commit)
+  -- Now, as Redis may stop a later one in its middle, and that must not take this one with it.
+  save_head()
+end
 return answer(outcomes)

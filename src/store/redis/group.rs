@@ -2,13 +2,16 @@
 //! one after the other, each with its own checks, but what each call costs Redis and this process is paid once for all.
 //! A commit that nothing is under way before goes at once.
 
-use std::{slice, sync::Arc};
+use std::{slice, sync::Arc, time::Duration};
 
 use redis::{Script, ScriptInvocation};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::timeout,
+};
 
-use super::{StoreError, calls::Calls, decode};
-use crate::primitives::{Commit, Committed};
+use super::{StoreError, calls::Calls, decode, link::RESPONSE, trouble};
+use crate::primitives::{Commit, Committed, Op};
 
 /// How many calls are under way at the same time: while Redis does one, the next is gathered and the one before is read.
 const CALLS: usize = 2;
@@ -16,8 +19,11 @@ const CALLS: usize = 2;
 const COMMITS: usize = 64;
 const OPERATIONS: usize = 256;
 const BYTES: usize = 1 << 20;
-/// How many may wait here; who comes then waits to be let in.
+const SELECTION: usize = 64;
+/// How many may wait here; who comes then waits to be let in, as long as a command may take.
 const WAITING: usize = 1_024;
+/// How long one waits for its answer: while the calls before it end, and its own.
+const ANSWER: Duration = Duration::from_secs(2 * RESPONSE.as_secs());
 
 /// A commit as the script takes it.
 pub(super) struct Encoded {
@@ -31,7 +37,7 @@ impl Encoded {
     pub(super) fn of(commit: &Commit) -> Self {
         Self {
             time: commit.now,
-            operations: commit.ops.len(),
+            operations: commit.ops.iter().map(weight).sum(),
             packed: rmp_serde::to_vec_named(commit).expect("plain data always encodes"),
             values: commit.values().map(<[u8]>::to_vec).collect(),
         }
@@ -46,6 +52,14 @@ impl Encoded {
         for value in &self.values {
             call.arg(value.as_slice());
         }
+    }
+}
+
+/// How many operations one counts as: of how many records those of a selection are is not known here.
+fn weight(op: &Op) -> usize {
+    match op {
+        Op::Put { .. } | Op::Delete { .. } => 1,
+        Op::PutEach { .. } | Op::DeleteEach { .. } => SELECTION,
     }
 }
 
@@ -80,9 +94,16 @@ impl Group {
             return self.committing.one(commit).await;
         }
         let (done, outcome) = oneshot::channel();
-        let closed = |_| StoreError::Unavailable("it was closed".to_owned());
-        self.queue.send(Waiting { commit, done }).await.map_err(|_| closed(()))?;
-        outcome.await.map_err(|_| closed(()))?
+        match timeout(RESPONSE, self.queue.send(Waiting { commit, done })).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(StoreError::Unavailable("it was closed".to_owned())),
+            Err(_) => return Err(FULL),
+        }
+        match timeout(ANSWER, outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(StoreError::Unavailable("it was closed".to_owned())),
+            Err(_) => Err(StoreError::Unavailable("it does not answer in time".to_owned())),
+        }
     }
 }
 
@@ -94,6 +115,10 @@ async fn gather(committing: Arc<Committing>, mut waiting: mpsc::Receiver<Waiting
         let (mut commits, mut askers) = (vec![first.commit], vec![first.done]);
         while commits.len() < COMMITS && operations < OPERATIONS && bytes < BYTES {
             let Ok(next) = waiting.try_recv() else { break };
+            // Nobody waits for it any more.
+            if next.done.is_closed() {
+                continue;
+            }
             (operations, bytes) = (operations + next.commit.operations, bytes + next.commit.bytes());
             commits.push(next.commit);
             askers.push(next.done);
@@ -123,7 +148,21 @@ impl Committing {
     async fn all(&self, commits: &[Encoded]) -> Vec<Result<Committed, StoreError>> {
         match self.call(commits).await {
             Ok(outcomes) => outcomes,
-            Err(error) => commits.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) if commits.len() == 1 => vec![Err(error)],
+            // Nothing was written for any of them, and some may need no room, or write nothing.
+            Err(error) if trouble::is_before_any_write(&error) => {
+                let mut outcomes = Vec::with_capacity(commits.len());
+                for commit in commits {
+                    let alone = self.call(slice::from_ref(commit)).await;
+                    outcomes.push(alone.and_then(|mut outcomes| outcomes.pop().expect("it has an outcome")));
+                }
+                outcomes
+            }
+            // Some of them may have been made before Redis stopped one.
+            Err(error) => {
+                let words = error.to_string();
+                commits.iter().map(|_| Err(StoreError::Unavailable(words.clone()))).collect()
+            }
         }
     }
 
@@ -139,3 +178,8 @@ impl Committing {
         Ok(judged.collect())
     }
 }
+
+const FULL: StoreError = StoreError::Unable {
+    what: "Too many writes wait for Redis",
+    hint: "nothing was written. See whether Redis keeps up (SLOWLOG GET), and how much is written",
+};

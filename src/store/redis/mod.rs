@@ -136,8 +136,11 @@ fn leasing(rest: &[&str]) -> Script {
 impl Store for RedisStore {
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         let done = self.group.commit(Encoded::of(commit)).await;
-        if let Ok(done) = &done {
-            self.calls.link.heard_of(done.revision);
+        match &done {
+            Ok(Committed { revision, .. }) | Err(StoreError::Unreplicated { revision, refused: false, .. }) => {
+                self.calls.link.heard_of(*revision);
+            }
+            Err(_) => {}
         }
         done
     }

@@ -87,6 +87,13 @@ pub(super) fn no_permission() -> StoreError {
     told("NOPERM").expect("it is in the table")
 }
 
+/// Whether Redis refused the first write of a script, so that nothing was written: behind that it refuses none of these.
+pub(super) fn is_before_any_write(error: &StoreError) -> bool {
+    let StoreError::Unable { what, .. } = error else { return false };
+    let codes = ["OOM", "MISCONF", "NOREPLICAS", "READONLY"];
+    WORDS.iter().any(|(code, words, _)| codes.contains(code) && words == what)
+}
+
 /// Redis' own words: its code and what follows it.
 fn words(error: &RedisError) -> Option<String> {
     let code = error.code()?;

@@ -18,17 +18,17 @@ async fn together(case: &Case, commits: &[Commit]) -> Vec<Result<Committed, Stor
 
 /// What writer `n` does differently from all others.
 fn actor(n: usize) -> Option<Actor> {
-    (n % 3 > 0).then(|| Actor::new(&Name::parse(&format!("w{n}")).unwrap(), None))
+    (!n.is_multiple_of(3)).then(|| Actor::new(&Name::parse(&format!("w{n}")).unwrap(), None))
 }
 
 fn cause(n: usize) -> Option<Cause> {
-    if n % 5 > 0 { Cause::parse(&format!("run:{n}")).unwrap() } else { None }
+    if n.is_multiple_of(5) { None } else { Cause::parse(&format!("run:{n}")).unwrap() }
 }
 
 fn own(n: usize) -> Commit {
     let put = signal(Op::put(key(&format!("ephemerals/{n}")), field("data", n.to_string())));
     let mut own = commit(1_000 + n as i64, vec![], vec![put]);
-    (own.actor, own.cause, own.whole) = (actor(n), cause(n), n % 2 == 0);
+    (own.actor, own.cause, own.whole) = (actor(n), cause(n), n.is_multiple_of(2));
     own
 }
 
@@ -41,7 +41,7 @@ async fn each_has_its_own_time_cause_actor_and_answer(case: Case) {
         let is = (one.key.as_str(), one.created_at, one.updated_at, one.action, done.revision);
         let time = 1_000 + n as i64;
         assert_eq!(is, (format!("ephemerals/{n}").as_str(), time, time, Some(Action::Create), one.revision));
-        assert_eq!(one.record.is_some(), n % 2 == 0, "{n}");
+        assert_eq!(one.record.is_some(), n.is_multiple_of(2), "{n}");
         let event = case.store.log(one.revision - 1, 1).await.unwrap().pop().unwrap();
         assert_eq!((event.time, event.actor, event.cause), (time, actor(n), cause(n)));
         assert_eq!(event.record.text("data"), n.to_string());
@@ -58,7 +58,7 @@ async fn one_that_is_refused_is_refused_alone(case: Case) {
                 Op::put(taken.clone(), field("by", n.to_string())),
                 Op::put(key(&format!("tags/{n}")), field("x", "y")),
             ];
-            let check = if n % 3 == 0 { Check::Exists(key("hosts/never")) } else { Check::Absent(taken) };
+            let check = if n.is_multiple_of(3) { Check::Exists(key("hosts/never")) } else { Check::Absent(taken) };
             commit(1_000, vec![Check::Absent(key("hosts/never")), check], put)
         })
         .collect();
@@ -86,9 +86,9 @@ async fn one_that_is_refused_is_refused_alone(case: Case) {
 }
 
 async fn large_ones_come_through_beside_small_ones(case: Case) {
-    let commits: Vec<Commit> = (0..40)
+    let commits: Vec<Commit> = (0..40_u8)
         .map(|n| {
-            let data = vec![n as u8; if n % 4 == 0 { 512 << 10 } else { 1 }];
+            let data = vec![n; if n.is_multiple_of(4) { 512 << 10 } else { 1 }];
             commit(1_000, vec![], vec![Op::put(key(&format!("ephemerals/{n}")), field("data", data))])
         })
         .collect();
@@ -97,7 +97,10 @@ async fn large_ones_come_through_beside_small_ones(case: Case) {
     }
     for n in 0..40_u8 {
         let data = &case.get(&format!("ephemerals/{n}")).await.unwrap().fields["data"];
-        assert!(data.iter().all(|byte| *byte == n) && data.len() == if n % 4 == 0 { 512 << 10 } else { 1 }, "{n}");
+        assert!(
+            data.iter().all(|byte| *byte == n) && data.len() == if n.is_multiple_of(4) { 512 << 10 } else { 1 },
+            "{n}"
+        );
     }
 }
 
@@ -107,7 +110,7 @@ async fn who_goes_away_meanwhile_takes_nobody_with_it(case: Case) {
     let all = commits.iter().enumerate().map(|(n, commit)| async move {
         let done = store.commit(commit);
         // A third of them hang up at once, in whatever place they are then.
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             tokio::select! {
                 biased;
                 done = done => Some(done),

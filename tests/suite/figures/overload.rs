@@ -164,7 +164,8 @@ async fn ten_times_as_much_as_it_can_do_for_a_minute(backend: Backend) {
     let (mut meanwhile, mut kept) = ((Vec::new(), Vec::new(), 0), Vec::new());
     for _ in 0..PARTS {
         let (writes, looks, refused) = behave(&well_behaved, LENGTH / PARTS).await;
-        (meanwhile.0.extend(writes), meanwhile.1.extend(looks));
+        meanwhile.0.extend(writes);
+        meanwhile.1.extend(looks);
         meanwhile.2 += refused;
         kept.push(resident(guarded.noah.pid()));
     }

@@ -1,11 +1,12 @@
 //! Memory that becomes full in the middle of commits of many sizes: each is there as a whole, or not at all.
 
+use futures_util::future::join_all;
 use noah::{
     primitives::{Edit, Event, Key, List, Op, Plan, Query, Select},
     store::{Store, StoreError},
 };
 
-use crate::support::{Backend, Database, whole_log};
+use crate::support::{Backend, Database, eventually, whole_log};
 
 const COMMITS: u64 = 400;
 
@@ -64,4 +65,63 @@ async fn a_commit_is_whole_or_not_at_all_however_memory_ends() {
 /// The events that are not of the records themselves.
 fn tags(log: &[Event]) -> u64 {
     log.iter().filter(|event| !event.record.key.as_str().starts_with("ephemerals/")).count() as u64
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletions_go_on_beside_puts_that_are_refused() {
+    const EACH: u64 = 100;
+    let mut database = Database::on(Backend::Redis).await;
+    let store = database.open().await;
+    for n in 0..EACH {
+        store.commit(&plan(n, 1 << 10).commit).await.unwrap();
+    }
+    let _: String = database.redis().ask(&["CONFIG", "SET", "maxmemory", "1"]);
+    // All at the same time, so that they go to Redis together.
+    let deletions = (0..EACH).map(|n| Plan::new((0..4).map(|part| Op::Delete { key: key(n, part) }).collect()));
+    let deletions: Vec<Plan> = deletions.collect();
+    let puts: Vec<Plan> = (EACH..2 * EACH).map(|n| plan(n, 1 << 10)).collect();
+    let mixed = puts.iter().zip(&deletions).flat_map(|(put, deletion)| [put, deletion]);
+    let done = join_all(mixed.map(|plan| store.commit(&plan.commit))).await;
+    let mut refused = 0;
+    for (n, pair) in (0..).zip(done.chunks(2)) {
+        assert!(pair[1].is_ok(), "deletion {n}: {:?}", pair[1]);
+        assert_eq!(found(&*store, n).await, 0);
+        match &pair[0] {
+            Ok(_) => assert_eq!(found(&*store, EACH + n).await, 4),
+            Err(StoreError::Unable { .. }) => {
+                refused += 1;
+                assert_eq!(found(&*store, EACH + n).await, 0);
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(refused > 0, "memory was not full");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_is_stopped_takes_no_other_with_it() {
+    let mut database = Database::on(Backend::Redis).await;
+    let store = database.open().await;
+    // Noah did not put that there.
+    let _: String = database.redis().ask(&["SET", "{noah}:r:ephemerals/c7/p2", "x"]);
+    let plans: Vec<Plan> = (0..COMMITS).map(|n| plan(n % 40, 16)).collect();
+    let done = join_all(plans.iter().map(|plan| store.commit(&plan.commit))).await;
+    let is_back = || async { store.ready().await.ok() };
+    for (n, done) in (0..COMMITS).zip(&done) {
+        // The connection is made anew once the log is seen to be ahead.
+        eventually("the store is back", is_back).await;
+        match done {
+            Ok(_) => assert_eq!(found(&*store, n % 40).await, 4, "commit {n} is done"),
+            Err(error) => assert!(!error.to_string().contains("nothing was"), "{error}"),
+        }
+    }
+    assert!(done.iter().any(Result::is_ok) && done.iter().any(Result::is_err));
+    // Only what the stopped commit itself has left is ahead, and that is put right as it always was.
+    for n in (0..40).filter(|n| *n != 7) {
+        let again = plan(n, 16);
+        eventually("it is taken again", || async { store.commit(&again.commit).await.ok() }).await;
+        assert_eq!(found(&*store, n).await, 4, "commit {n} again");
+    }
+    let log = whole_log(&*store).await;
+    assert_eq!(log.last().unwrap().revision, store.read(&[]).await.unwrap().revision);
 }
